@@ -1,0 +1,1 @@
+//! The programs that are chbind: loading, attaching, and their maps.

@@ -1,0 +1,105 @@
+//! Where a guest's files come from.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{GuestName, Invalid, serde_as_text};
+
+/// The source of a guest's root file system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Image {
+    /// The host's static busybox and its applets.
+    Busybox,
+    /// A Debian suite, by mmdebstrap.
+    Debian(String),
+    /// An archive, compressed or not.
+    Tar(PathBuf),
+    /// A copy of a directory.
+    Dir(PathBuf),
+    /// A copy of another guest.
+    Clone(GuestName),
+}
+
+impl FromStr for Image {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let hint = "`busybox`, `debian:SUITE`, `tar:FILE`, `dir:PATH` or `clone:GUEST`";
+        let invalid = || Invalid::new(format!("`{}` is not an image", text.escape_debug()), hint);
+        if text == "busybox" {
+            return Ok(Self::Busybox);
+        }
+        let (kind, rest) = text.split_once(':').ok_or_else(invalid)?;
+        let path = || {
+            let path = PathBuf::from(rest);
+            if path.is_absolute() && !rest.contains('\0') {
+                Ok(path)
+            } else {
+                Err(Invalid::new(
+                    format!("`{}` has no absolute path", text.escape_debug()),
+                    "start it with `/`",
+                ))
+            }
+        };
+        match kind {
+            "debian" => {
+                let is_suite = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+                let head = rest.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+                if head && rest.bytes().all(is_suite) {
+                    Ok(Self::Debian(rest.to_owned()))
+                } else {
+                    Err(invalid())
+                }
+            }
+            "tar" => path().map(Self::Tar),
+            "dir" => path().map(Self::Dir),
+            "clone" => rest.parse().map(Self::Clone),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busybox => f.pad("busybox"),
+            Self::Debian(suite) => write!(f, "debian:{suite}"),
+            Self::Tar(path) => write!(f, "tar:{}", path.display()),
+            Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Clone(guest) => write!(f, "clone:{guest}"),
+        }
+    }
+}
+
+serde_as_text!(Image);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        for text in [
+            "busybox",
+            "debian:bookworm",
+            "tar:/a/b.tar.zst",
+            "dir:/srv/x",
+            "clone:web",
+        ] {
+            assert_eq!(text.parse::<Image>().unwrap().to_string(), text);
+        }
+        for bad in [
+            "",
+            "debian:",
+            "debian:--x",
+            "debian:A b",
+            "tar:x.tar",
+            "dir:",
+            "clone:../x",
+            "alpine",
+        ] {
+            assert!(bad.parse::<Image>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A guest as plain, validated data. No I/O, no Lua, no system call.
+//!
+//! [`Spec`] is what every layer above the kernel speaks of: Lua makes one from a recipe, `plan` compares two,
+//! `life` carries one out, the state directory keeps the applied one as JSON. A value that exists is valid:
+//! the types here can only be made by parsers that say what is wrong.
+
+pub mod caps;
+pub mod id;
+pub mod image;
+pub mod limits;
+pub mod mounts;
+pub mod net;
+pub mod schema;
+pub mod service;
+pub mod spec;
+pub mod unit;
+
+pub use caps::{Cap, CapSet, Caps};
+pub use id::{GuestName, GuestPid, HostPid, Hostname, Xid};
+pub use image::Image;
+pub use limits::{Limits, Rlimit, RlimitKind};
+pub use mounts::Mount;
+pub use net::{Net, NetMode};
+pub use service::{Check, Health, Probe, Restart, Service};
+pub use spec::{File, Hook, HookMoment, Hooks, Init, OnError, Spec, Stop};
+pub use unit::{Bytes, Cpus, Span};
+
+/// A value that was written by a person and is not valid: what is wrong and what would be right.
+///
+/// It carries no place: the layer that read the value knows file, line and column.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// What is wrong, with the value in backticks.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+impl Invalid {
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+}
+
+impl From<Invalid> for crate::Error {
+    fn from(invalid: Invalid) -> Self {
+        let err = Self::new(crate::Kind::Invalid, invalid.message);
+        match invalid.hint {
+            Some(hint) => err.with_hint(hint),
+            None => err,
+        }
+    }
+}
+
+/// Implements serde by way of `FromStr` and `Display`, so that JSON holds what a person would write.
+macro_rules! serde_as_text {
+    ($($type:ty),+) => {$(
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+pub(crate) use serde_as_text;

@@ -1,0 +1,1 @@
+//! The one description of everything a recipe can say: fields, types, units, defaults, documentation.

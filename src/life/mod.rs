@@ -1,0 +1,1 @@
+//! The verbs: each carries out a plan on the kernel.

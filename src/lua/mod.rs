@@ -1,0 +1,1 @@
+//! The Lua side: the VM, the sandbox, tables to guest types, diagnostics.

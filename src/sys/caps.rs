@@ -1,0 +1,1 @@
+//! Capability sets: bounding, effective, permitted, inheritable, ambient.

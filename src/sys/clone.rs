@@ -1,0 +1,1 @@
+//! Processes in new namespaces: `clone3(2)`.

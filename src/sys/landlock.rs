@@ -1,0 +1,1 @@
+//! Landlock scoping of abstract unix sockets.

@@ -1,0 +1,18 @@
+//! Every system call and all `unsafe` of the crate, one kernel facility a file.
+//!
+//! Nothing here decides: a function takes descriptors and plain values, makes the call, and returns an
+//! [`Error`](crate::Error) that names operation, subject and errno. Descriptors are `OwnedFd` and close-on-exec.
+
+pub mod caps;
+pub mod cgroup;
+pub mod clone;
+pub mod idmap;
+pub mod landlock;
+pub mod memfd;
+pub mod mount;
+pub mod netlink;
+pub mod open;
+pub mod pidfd;
+pub mod proc;
+pub mod rlimit;
+pub mod terminal;

@@ -1,0 +1,1 @@
+//! Addresses and devices by rtnetlink.

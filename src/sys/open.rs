@@ -1,0 +1,1 @@
+//! Paths inside hostile trees: `openat2(2)`.

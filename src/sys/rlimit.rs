@@ -1,0 +1,1 @@
+//! Resource limits and priorities: `prlimit(2)`, `setpriority(2)`.
