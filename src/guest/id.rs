@@ -137,7 +137,7 @@ impl Xid {
         Ipv4Addr::new(127, hi, lo, 1)
     }
 
-    /// The address that ::1 is inside: `fd68:6f73:7465:6c::XID` (RFC 4193; the prefix spells `hostel`).
+    /// The address that `::1` is inside: `fd68:6f73:7465:6c::XID` (RFC 4193; the prefix spells `hostel`).
     pub fn loopback6(self) -> Ipv6Addr {
         Ipv6Addr::new(0xfd68, 0x6f73, 0x7465, 0x6c, 0, 0, 0, self.0)
     }

@@ -1,1 +1,0 @@
-//! Addresses and devices by rtnetlink.
