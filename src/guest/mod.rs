@@ -5,6 +5,7 @@
 //! the types here can only be made by parsers that say what is wrong.
 
 pub mod caps;
+pub mod context;
 pub mod id;
 pub mod image;
 pub mod limits;
@@ -16,6 +17,7 @@ pub mod spec;
 pub mod unit;
 
 pub use caps::{Cap, CapSet, Caps};
+pub use context::{Context, Identity, Isolate};
 pub use id::{GuestName, GuestPid, HostPid, Hostname, Xid};
 pub use image::Image;
 pub use limits::{Limits, Rlimit, RlimitKind};

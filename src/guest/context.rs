@@ -1,0 +1,188 @@
+//! A context: what a process and its descendants are confined to. Both a whole guest and a single
+//! `hostel context -- CMD` come down to one.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::{CapSet, Caps, Hostname, Limits, Mount, NetMode, Spec, Xid};
+
+/// The parts of a process's world that can be its own (`namespaces(7)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "seven independent facts, as the kernel has them"
+)]
+pub struct Isolate {
+    /// Processes: it sees none but its own; its first is process 1.
+    pub pid: bool,
+    /// System V IPC and POSIX message queues.
+    pub ipc: bool,
+    /// Hostname and domain name.
+    pub uts: bool,
+    /// Mounts.
+    pub mount: bool,
+    /// User ids: root inside is nobody outside. Needs a context id, which gives the range.
+    pub user: bool,
+    /// Control groups: its own is the root of what it sees.
+    pub cgroup: bool,
+    /// Network stack: nothing but a loopback device.
+    pub net: bool,
+}
+
+impl Isolate {
+    /// What a guest has of its own, but for the network.
+    pub const GUEST: Isolate = Isolate {
+        pid: true,
+        ipc: true,
+        uts: true,
+        mount: true,
+        user: true,
+        cgroup: true,
+        net: false,
+    };
+    /// Nothing.
+    pub const NONE: Isolate = Isolate {
+        pid: false,
+        ipc: false,
+        uts: false,
+        mount: false,
+        user: false,
+        cgroup: false,
+        net: false,
+    };
+
+    /// The names of those that are its own.
+    pub fn words(self) -> Vec<&'static str> {
+        let all = [
+            (self.pid, "pid"),
+            (self.ipc, "ipc"),
+            (self.uts, "uts"),
+            (self.mount, "mount"),
+            (self.user, "user"),
+            (self.cgroup, "cgroup"),
+            (self.net, "net"),
+        ];
+        all.into_iter()
+            .filter_map(|(is_own, name)| is_own.then_some(name))
+            .collect()
+    }
+
+    /// Adds one by its name.
+    pub fn add(&mut self, name: &str) -> Result<(), super::Invalid> {
+        match name {
+            "pid" => self.pid = true,
+            "ipc" => self.ipc = true,
+            "uts" => self.uts = true,
+            "mount" => self.mount = true,
+            "user" => self.user = true,
+            "cgroup" => self.cgroup = true,
+            "net" => self.net = true,
+            "all" => {
+                *self = Self {
+                    net: self.net,
+                    ..Self::GUEST
+                }
+            }
+            _ => {
+                return Err(super::Invalid::new(
+                    format!("`{}` is not a namespace", name.escape_debug()),
+                    "pid, ipc, uts, mount, user, cgroup, net, or all (all but net)",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who a context is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// A number is taken for the time it runs, from the top of the range downwards.
+    #[default]
+    Ephemeral,
+    /// This number.
+    Xid(Xid),
+    /// The spectator: sees every process of the host and of every guest, and can touch none.
+    Spectator,
+}
+
+/// What a process and its descendants are confined to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Context {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it has of its own.
+    pub isolate: Isolate,
+    /// Its hostname; needs `isolate.uts`.
+    pub hostname: Option<Hostname>,
+    /// The host's directory that is its root; needs `isolate.mount`.
+    pub root: Option<PathBuf>,
+    /// Its addresses on the host's network stack. Empty: it is not confined to any.
+    pub bind: Vec<IpNet>,
+    /// The host's device that carries `bind` while it runs.
+    pub device: Option<String>,
+    /// Host data that it sees; needs `root`.
+    pub mounts: Vec<Mount>,
+    /// The capabilities that its root keeps; `None` leaves the caller's (all, inside a user namespace).
+    pub caps: Option<CapSet>,
+    /// What it may use at most.
+    pub limits: Limits,
+    /// It uses the host's network stack and may use every address of it: what `net = { mode = "host" }` means, and
+    /// what a context is that is not given addresses.
+    pub open_network: bool,
+    /// Cut it off from abstract unix sockets of others (Landlock, Linux 6.12).
+    pub scope_abstract_sockets: bool,
+}
+
+impl Context {
+    /// What `hostel start` confines a guest to.
+    pub fn of_guest(spec: &Spec, xid: Xid, root: PathBuf) -> Self {
+        let on_host_stack = matches!(spec.net.mode, NetMode::Bind | NetMode::Host);
+        Self {
+            identity: Identity::Xid(xid),
+            isolate: Isolate {
+                net: !on_host_stack,
+                ..Isolate::GUEST
+            },
+            hostname: spec.hostname.clone().or_else(|| hostname_of(spec.name.as_str())),
+            root: Some(root),
+            bind: if spec.net.mode == NetMode::Bind {
+                spec.net.address.clone()
+            } else {
+                Vec::new()
+            },
+            device: spec.net.device.clone(),
+            open_network: spec.net.mode == NetMode::Host,
+            mounts: spec.mounts.clone(),
+            caps: Some(guest_caps(&spec.caps, spec.init.is_hostel())),
+            limits: spec.limits.clone(),
+            scope_abstract_sockets: on_host_stack && !spec.net.shared_abstract_sockets,
+        }
+    }
+
+    /// The addresses without their prefix lengths.
+    pub fn addrs(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.bind.iter().map(IpNet::addr)
+    }
+}
+
+/// A guest's name as a hostname: `_` becomes `-`, and what a label cannot begin or end with goes.
+fn hostname_of(name: &str) -> Option<Hostname> {
+    let plain = name.replace('_', "-");
+    let labels: Vec<&str> = plain
+        .split('.')
+        .map(|l| l.trim_matches('-'))
+        .filter(|l| !l.is_empty())
+        .collect();
+    labels.join(".").parse().ok()
+}
+
+/// The capabilities of a guest's root. An init of the guest's own also gets those that are powerless outside of
+/// its user namespace and without which it cannot end (`reboot(2)`).
+fn guest_caps(caps: &Caps, is_hostels_init: bool) -> CapSet {
+    let default = CapSet::guest_default();
+    let boot = "sys_boot".parse().ok().filter(|_| !is_hostels_init);
+    caps.resolve(boot.into_iter().fold(default, CapSet::with))
+}

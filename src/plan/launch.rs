@@ -1,0 +1,212 @@
+//! From a context to the steps of its start. The order is the point of this file: each step says what would
+//! break if it came later or earlier.
+
+use crate::error::{Error, Kind, Result};
+use crate::guest::{Context, Identity, Xid};
+
+use super::{Program, Step};
+
+/// The steps, in order, that start `program` in `context`. `xid` is the number it will have: `None` where a
+/// context has none (the host's own id range, no cgroup, no addresses).
+pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<Vec<Step>> {
+    check(context)?;
+    let isolate = context.isolate;
+    let mut steps = Vec::new();
+
+    // Limits and addresses first: the process is born into them and never exists without.
+    if xid.is_some() {
+        steps.push(Step::Cgroup(Box::new(context.limits.clone())));
+    }
+    if !context.bind.is_empty() {
+        // The addresses are on the host before the guest may use them, and go after it is forgotten.
+        if let Some(device) = &context.device {
+            steps.extend(context.bind.iter().map(|net| Step::Address(*net, device.clone())));
+        }
+        if let Some(xid) = xid {
+            steps.push(Step::Loopback6(xid.loopback6()));
+        }
+        steps.push(Step::Admit(Some(context.addrs().collect())));
+    } else if xid.is_some() && (isolate.net || context.open_network) {
+        steps.push(Step::Admit(None));
+    }
+
+    // Everything of the host that the process will see is taken hold of by descriptor before it exists.
+    if let Some(root) = &context.root {
+        steps.push(Step::OpenRoot(root.clone()));
+    }
+    steps.extend(context.mounts.iter().cloned().map(Step::OpenMount));
+
+    steps.push(Step::Clone(isolate));
+
+    // The id map comes before anything that the process does: until then it is nobody.
+    if isolate.user {
+        let base = xid.ok_or_else(|| {
+            Error::new(Kind::Invalid, "a user namespace without a context id").with_hint("give it an xid")
+        })?;
+        steps.push(Step::MapIds(base));
+        if context.root.is_some() {
+            steps.push(Step::MapOwners);
+        }
+    }
+    // Set from outside, where the privilege to raise a hard limit is.
+    steps.extend(
+        context
+            .limits
+            .rlimits
+            .iter()
+            .map(|(kind, limit)| Step::Rlimit(*kind, *limit)),
+    );
+    steps.extend(context.limits.nice.map(Step::Nice));
+
+    if isolate.user {
+        steps.push(Step::BecomeRoot);
+    }
+    if isolate.cgroup {
+        // Not a flag of the clone: there the root would be the cgroup of hostel itself (cgroup_namespaces(7)).
+        steps.push(Step::CgroupRoot);
+    }
+    if isolate.mount {
+        steps.push(Step::PrivateMounts);
+    }
+    if context.root.is_some() {
+        // All mounts come before the pivot: a user namespace may mount `/proc` only while it still sees one
+        // whole (mount_namespaces(7)), which goes with the old root.
+        steps.push(Step::AttachRoot);
+        steps.push(Step::Proc);
+        steps.push(Step::Sys);
+        steps.push(Step::Dev);
+        // Recipe mounts last, so that one may lie over what hostel made; and they are attached in the order
+        // written, so that one may lie in another.
+        steps.extend(context.mounts.iter().cloned().map(Step::AttachMount));
+        steps.push(Step::Pivot);
+    } else if context.identity == Identity::Spectator {
+        steps.push(Step::HostProc);
+    }
+    if let Some(name) = &context.hostname {
+        steps.push(Step::Hostname(name.to_string()));
+    }
+    if isolate.net {
+        steps.push(Step::LoopbackUp);
+    }
+    if context.scope_abstract_sockets {
+        // Before the capabilities go: without CAP_SYS_ADMIN Landlock asks for no_new_privs, which would take
+        // set-user-ID programs from the guest.
+        steps.push(Step::ScopeAbstractSockets);
+    }
+    // A keeper must make the namespaces of the guest's own init, so it drops for that init, not for itself.
+    if let (Some(caps), false) = (context.caps, matches!(program, Program::Keeper(_))) {
+        steps.push(Step::Caps(caps));
+    }
+    steps.push(Step::Exec(program));
+    Ok(steps)
+}
+
+/// Refuses what makes no sense together.
+fn check(context: &Context) -> Result<()> {
+    let needs = |what: &str, namespace: &str| {
+        Err(
+            Error::new(Kind::Invalid, format!("{what} needs a {namespace} namespace"))
+                .with_hint(format!("add `{namespace}` to `isolate`")),
+        )
+    };
+    if context.hostname.is_some() && !context.isolate.uts {
+        return needs("a hostname", "uts");
+    }
+    if context.root.is_some() && !context.isolate.mount {
+        return needs("a root", "mount");
+    }
+    if !context.mounts.is_empty() && context.root.is_none() {
+        return Err(Error::new(Kind::Invalid, "a mount needs a root").with_hint("give it a `chroot`"));
+    }
+    if !context.bind.is_empty() && context.isolate.net {
+        return Err(Error::new(
+            Kind::Invalid,
+            "addresses to bind to on a network stack of its own",
+        )
+        .with_hint("chbind confines to addresses of the host's stack; leave `net` out of `isolate`"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::{CapSet, Isolate};
+
+    fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
+        steps.iter().position(wanted).unwrap()
+    }
+
+    fn guest() -> Vec<Step> {
+        let context = Context {
+            identity: Identity::Xid(Xid::new(101).unwrap()),
+            isolate: Isolate::GUEST,
+            hostname: Some("web".parse().unwrap()),
+            root: Some("/srv/web".into()),
+            bind: vec!["127.9.0.1/32".parse().unwrap()],
+            caps: Some(CapSet::guest_default()),
+            scope_abstract_sockets: true,
+            ..Context::default()
+        };
+        launch(&context, Some(Xid::new(101).unwrap()), Program::HostelInit).unwrap()
+    }
+
+    #[test]
+    fn phases_never_go_back() {
+        let phases: Vec<_> = guest().iter().map(Step::phase).collect();
+        assert!(phases.is_sorted(), "{phases:?}");
+    }
+
+    #[test]
+    fn a_guest_starts_in_this_order() {
+        let lines: Vec<String> = guest().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "make its cgroup",
+                "add address fd68:6f73:7465:6c::65/128 to `lo`",
+                "confine its sockets to 127.9.0.1",
+                "open root `/srv/web`",
+                "make the process in new namespaces: pid, ipc, uts, mount, user, cgroup",
+                "map ids 0..65535 to 6619136..6684671",
+                "map the owners of its files",
+                "become root of the user namespace",
+                "make its cgroup the root of those that it sees",
+                "make mounts private",
+                "attach the root",
+                "mount `/proc`",
+                "mount `/sys` read-only",
+                "make a minimal `/dev`",
+                "pivot into the root and detach the old one",
+                "set hostname `web`",
+                "cut it off from abstract sockets of others",
+                "drop every capability but chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, \
+                 net_bind_service, sys_chroot, audit_write, setfcap",
+                "run hostel's init",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_is_mounted_after_the_old_root_is_gone() {
+        let steps = guest();
+        let pivot = position(&steps, |s| *s == Step::Pivot);
+        assert!(position(&steps, |s| *s == Step::Proc) < pivot);
+        assert!(position(&steps, |s| *s == Step::Dev) < pivot);
+        assert!(
+            position(&steps, |s| *s == Step::ScopeAbstractSockets)
+                < position(&steps, |s| matches!(s, Step::Caps(_)))
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let context = Context {
+            hostname: Some("x".parse().unwrap()),
+            ..Context::default()
+        };
+        let err = launch(&context, None, Program::HostelInit).unwrap_err();
+        assert_eq!(err.to_string(), "a hostname needs a uts namespace");
+        assert_eq!(err.hint(), Some("add `uts` to `isolate`"));
+    }
+}

@@ -1,0 +1,206 @@
+//! One step of a start: what it does, when, and how it reads.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::guest::{CapSet, Isolate, Limits, Mount, Rlimit, RlimitKind, Xid};
+
+/// When and where a step is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// By hostel, before the process exists. Undone in reverse order when a later step fails.
+    Before,
+    /// By hostel, on the new process while it waits.
+    Beside,
+    /// By the new process itself, before it runs the program.
+    Inside,
+}
+
+/// What runs in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// A command of the caller's.
+    Command(Vec<String>),
+    /// hostel's own init, which runs the guest's services.
+    HostelInit,
+    /// hostel's own init as the keeper of the guest's own init.
+    Keeper(PathBuf),
+}
+
+/// One step of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make its cgroup, with these limits.
+    Cgroup(Box<Limits>),
+    /// Enter its addresses into the BPF map; `None` leaves it unconfined (its network stack is its own).
+    Admit(Option<Vec<IpAddr>>),
+    /// Put an address on a device of the host.
+    Address(IpNet, String),
+    /// Put its IPv6 loopback address on the host's loopback device.
+    Loopback6(Ipv6Addr),
+    /// Take hold of its root file system.
+    OpenRoot(PathBuf),
+    /// Take hold of host data.
+    OpenMount(Mount),
+    /// Make the process in new namespaces.
+    Clone(Isolate),
+    /// Give its user namespace the id range of its context.
+    MapIds(Xid),
+    /// Map the owners of files on its root and mounts into that range.
+    MapOwners,
+    /// Set limits of each process.
+    Rlimit(RlimitKind, Rlimit),
+    /// Set its priority.
+    Nice(i8),
+    /// Become root of the user namespace.
+    BecomeRoot,
+    /// Make its cgroup the root of those that it sees.
+    CgroupRoot,
+    /// Keep mounts from spreading to and from the host.
+    PrivateMounts,
+    /// Attach its root.
+    AttachRoot,
+    /// Mount `/proc` and hide what is the host's.
+    Proc,
+    /// Make a minimal `/dev`.
+    Dev,
+    /// Show the host's `/sys`, read-only, or its own.
+    Sys,
+    /// Attach host data.
+    AttachMount(Mount),
+    /// Show the host's processes, read-only (the spectator).
+    HostProc,
+    /// Make the root its own and take the host's away.
+    Pivot,
+    /// Set its hostname.
+    Hostname(String),
+    /// Bring up the loopback device of its network namespace.
+    LoopbackUp,
+    /// Cut it off from abstract unix sockets of others.
+    ScopeAbstractSockets,
+    /// Drop every capability but these, and confirm it.
+    Caps(CapSet),
+    /// Run the program.
+    Exec(Program),
+}
+
+impl Step {
+    /// When and where it is carried out.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Step::Cgroup(_)
+            | Step::Admit(_)
+            | Step::Address(..)
+            | Step::Loopback6(_)
+            | Step::OpenRoot(_)
+            | Step::OpenMount(_)
+            | Step::Clone(_) => Phase::Before,
+            Step::MapIds(_) | Step::MapOwners | Step::Rlimit(..) | Step::Nice(_) => Phase::Beside,
+            _ => Phase::Inside,
+        }
+    }
+
+    /// How it is undone when a later step fails, for those that leave something on the host.
+    pub fn undo(&self) -> Option<&'static str> {
+        match self {
+            Step::Cgroup(_) => Some("kill what is in the cgroup and remove it"),
+            Step::Admit(_) => Some("forget the cgroup"),
+            Step::Address(..) | Step::Loopback6(_) => Some("remove the address"),
+            Step::Clone(_) => Some("kill the process"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Cgroup(limits) if **limits == Limits::default() => f.write_str("make its cgroup"),
+            Step::Cgroup(limits) => write!(f, "make its cgroup with {}", LimitList(limits)),
+            Step::Admit(None) => f.write_str("let its own network stack pass"),
+            Step::Admit(Some(addrs)) => write!(f, "confine its sockets to {}", list(addrs)),
+            Step::Address(address, device) => write!(f, "add address {address} to `{device}`"),
+            Step::Loopback6(address) => write!(f, "add address {address}/128 to `lo`"),
+            Step::OpenRoot(path) => write!(f, "open root `{}`", path.display()),
+            Step::OpenMount(mount) => write!(f, "open `{}`", mount.source.display()),
+            Step::Clone(isolate) => {
+                let words = isolate.words();
+                if words.is_empty() {
+                    f.write_str("make the process")
+                } else {
+                    write!(f, "make the process in new namespaces: {}", words.join(", "))
+                }
+            }
+            Step::MapIds(xid) => {
+                write!(
+                    f,
+                    "map ids 0..65535 to {}..{}",
+                    xid.id_base(),
+                    xid.id_base() + Xid::IDS - 1
+                )
+            }
+            Step::MapOwners => f.write_str("map the owners of its files"),
+            Step::Rlimit(kind, limit) => write!(f, "set limit {kind} to {limit}"),
+            Step::Nice(nice) => write!(f, "set priority to {nice}"),
+            Step::BecomeRoot => f.write_str("become root of the user namespace"),
+            Step::CgroupRoot => f.write_str("make its cgroup the root of those that it sees"),
+            Step::PrivateMounts => f.write_str("make mounts private"),
+            Step::AttachRoot => f.write_str("attach the root"),
+            Step::Proc => f.write_str("mount `/proc`"),
+            Step::Dev => f.write_str("make a minimal `/dev`"),
+            Step::Sys => f.write_str("mount `/sys` read-only"),
+            Step::AttachMount(mount) => {
+                let readonly = if mount.readonly { ", read-only" } else { "" };
+                write!(
+                    f,
+                    "mount `{}` on `{}`{readonly}",
+                    mount.source.display(),
+                    mount.target.display()
+                )
+            }
+            Step::HostProc => f.write_str("show every process of the host, read-only"),
+            Step::Pivot => f.write_str("pivot into the root and detach the old one"),
+            Step::Hostname(name) => write!(f, "set hostname `{name}`"),
+            Step::LoopbackUp => f.write_str("bring up its loopback device"),
+            Step::ScopeAbstractSockets => f.write_str("cut it off from abstract sockets of others"),
+            Step::Caps(caps) if *caps == CapSet::EMPTY => f.write_str("drop every capability"),
+            Step::Caps(caps) => {
+                let names: Vec<String> = caps.iter().map(|c| c.to_string()).collect();
+                write!(f, "drop every capability but {}", names.join(", "))
+            }
+            Step::Exec(Program::Command(argv)) => write!(f, "run {}", argv.join(" ").escape_debug()),
+            Step::Exec(Program::HostelInit) => f.write_str("run hostel's init"),
+            Step::Exec(Program::Keeper(path)) => write!(f, "run `{}` under hostel's init", path.display()),
+        }
+    }
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The limits of a cgroup in one line.
+struct LimitList<'a>(&'a Limits);
+
+impl fmt::Display for LimitList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One place knows the names of the fields: their serialization.
+        let value = serde_json::to_value(self.0).map_err(|_| fmt::Error)?;
+        let fields = value.as_object().into_iter().flatten();
+        let words: Vec<String> = fields
+            .filter(|(name, _)| !matches!(name.as_str(), "rlimits" | "nice" | "disk"))
+            .map(|(name, value)| match value.as_str() {
+                Some(text) => format!("{name} {text}"),
+                None => format!("{name} {value}"),
+            })
+            .collect();
+        f.write_str(&words.join(", "))
+    }
+}
