@@ -151,7 +151,7 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     .map(drop)
 }
 
-/// Makes this process undumpable (or dumpable again): while it is not, nobody without CAP_SYS_PTRACE on the
+/// Makes this process undumpable (or dumpable again): while it is not, nobody without `CAP_SYS_PTRACE` on the
 /// host can trace it, read its memory or its descriptors, even from inside a namespace that it joins.
 pub fn set_dumpable(is_dumpable: bool) -> Result<(), Errno> {
     // SAFETY: PR_SET_DUMPABLE takes 0 or 1 and touches no memory.
