@@ -1,1 +1,38 @@
-fn main() {}
+//! The privileged suite: what only root on a real kernel can show.
+//!
+//! One file a property or command. Every test runs in a process, a mount namespace and a network namespace of its
+//! own, with its own `HOSTEL_ROOT`, `HOSTEL_CGROUP` and `HOSTEL_RUN`, and fails when it leaves anything behind.
+//! `docs/development.md` says how to write one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test panics to fail, and prints to say why"
+)]
+
+mod support;
+
+use std::process::ExitCode;
+
+/// Declares every file of this directory. A file that is not named here fails the suite.
+macro_rules! files {
+    ($($file:ident),* $(,)?) => {
+        $(mod $file;)*
+        const FILES: &[&str] = &[$(stringify!($file)),*];
+        fn tests() -> Vec<support::Test> {
+            let mut all = vec![];
+            $(all.extend($file::tests());)*
+            all
+        }
+    };
+}
+
+// In alphabetical order, one a line, so that two branches that each add one merge.
+files! {
+    harness,
+}
+
+fn main() -> ExitCode {
+    support::run(tests(), FILES)
+}

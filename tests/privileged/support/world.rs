@@ -1,0 +1,135 @@
+//! The little world of one test: its directories, its cgroup, its numbers and addresses.
+
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use super::command::{Hostel, tool};
+
+/// What a test is given. Nothing in it is shared with another test that runs at the same time.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// A directory on disk, removed after the test.
+    pub(crate) dir: PathBuf,
+    /// `HOSTEL_ROOT`.
+    pub(crate) root: PathBuf,
+    /// `HOSTEL_RUN`.
+    pub(crate) run: PathBuf,
+    /// `HOSTEL_CGROUP`.
+    pub(crate) cgroup: String,
+    number: u32,
+}
+
+/// Where built images are kept between runs, laid out as `HOSTEL_ROOT/images`; `None` when there is none.
+pub(crate) fn images() -> Option<PathBuf> {
+    let dir = PathBuf::from(env::var_os("HOSTEL_TEST_IMAGES")?);
+    fs::read_dir(&dir).ok()?.next().map(|_| dir)
+}
+
+/// The program under test: the one that cargo built with this suite, or `HOSTEL_TEST_BINARY`.
+pub(crate) fn binary() -> PathBuf {
+    env::var_os("HOSTEL_TEST_BINARY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_hostel")), PathBuf::from)
+}
+
+#[allow(
+    dead_code,
+    reason = "the vocabulary of the test files, whichever of it they use today"
+)]
+impl World {
+    pub(super) fn new(dir: &Path, cgroup: &str, number: u32) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            root: dir.join("root"),
+            run: dir.join("run"),
+            cgroup: cgroup.to_owned(),
+            number,
+        }
+    }
+
+    /// `hostel ARGS`, in this world.
+    pub(crate) fn hostel<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Hostel {
+        self.within(tool(binary(), args))
+    }
+
+    /// Any command with the environment that points `hostel` at this world: for `strace hostel ..` and scripts.
+    pub(crate) fn within(&self, command: Hostel) -> Hostel {
+        command
+            .env("HOSTEL_ROOT", &self.root)
+            .env("HOSTEL_CGROUP", &self.cgroup)
+            .env("HOSTEL_RUN", &self.run)
+            .env("HOME", &self.dir)
+            .env("LC_ALL", "C.UTF-8")
+            .env("TERM", "dumb")
+            .dir(&self.dir)
+    }
+
+    /// A context id that no other test has, `n` below 32.
+    pub(crate) fn xid(&self, n: u32) -> u32 {
+        assert!(n < 32, "32 context ids a test");
+        20_000 + self.number * 32 + n
+    }
+
+    /// An address of 127.0.0.0/8 that neither another test nor the loopback address of a guest has; `n` from 1.
+    pub(crate) fn address(&self, n: u8) -> Ipv4Addr {
+        let number = u8::try_from(self.number % 200).unwrap();
+        Ipv4Addr::new(127, 200 + u8::try_from(self.number / 200).unwrap(), number, n)
+    }
+
+    /// Writes a file below [`dir`](Self::dir) and gives its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Makes the images that were built before this run available to this world, so that nothing is downloaded.
+    /// What is built newly is kept for the next test and run.
+    pub(crate) fn share_images(&self) {
+        if let Some(dir) = env::var_os("HOSTEL_TEST_IMAGES") {
+            let images = self.root.join("images");
+            fs::create_dir_all(&dir).unwrap();
+            fs::create_dir_all(&self.root).unwrap();
+            std::os::unix::fs::symlink(dir, images).unwrap();
+        }
+    }
+
+    /// A file system of this type, of `megabytes`, mounted until the value is dropped.
+    pub(crate) fn volume(&self, kind: &str, megabytes: u64) -> Volume {
+        let image = self.dir.join(format!("{kind}.img"));
+        let at = self.dir.join(format!("{kind}.mnt"));
+        fs::create_dir_all(&at).unwrap();
+        fs::File::create(&image)
+            .unwrap()
+            .set_len(megabytes << 20)
+            .unwrap();
+        tool(format!("mkfs.{kind}"), [&image]).ok();
+        tool(
+            "mount",
+            [
+                OsStr::new("-o"),
+                OsStr::new("loop"),
+                image.as_os_str(),
+                at.as_os_str(),
+            ],
+        )
+        .ok();
+        Volume { at }
+    }
+}
+
+/// A mounted file system. Dropped, it is unmounted, and its loop device with it.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    /// Where it is mounted.
+    pub(crate) at: PathBuf,
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // What still uses it is found by the leak check, which names the mount.
+        let _ = nix::mount::umount2(&self.at, nix::mount::MntFlags::empty());
+    }
+}
