@@ -1,1 +1,3 @@
 //! The verbs: each carries out a plan on the kernel.
+
+pub mod doctor;

@@ -13,6 +13,8 @@ pub mod mount;
 pub mod netlink;
 pub mod open;
 pub mod pidfd;
+pub mod probe;
 pub mod proc;
 pub mod rlimit;
+pub mod signal;
 pub mod terminal;

@@ -1,0 +1,5 @@
+//! How things look: colours, tables, quantities, errors, progress.
+
+pub(crate) mod color;
+pub(crate) mod error;
+pub(crate) mod table;

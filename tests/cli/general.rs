@@ -1,0 +1,89 @@
+//! What holds for every command.
+
+use std::process::Stdio;
+
+use crate::support::{Place, Run, hostel};
+
+#[test]
+fn no_command() {
+    hostel(&[]).fails(2, "error: no command given\nhint: see `hostel --help`\n");
+}
+
+#[test]
+fn an_unknown_command_gets_the_nearest() {
+    hostel(&["verison"]).fails(
+        2,
+        "error: `verison` is not a hostel command\nhint: did you mean `version`?\n",
+    );
+    hostel(&["frobnicate"]).fails(
+        2,
+        "error: `frobnicate` is not a hostel command\nhint: see `hostel --help`\n",
+    );
+}
+
+#[test]
+fn an_unknown_option_gets_the_nearest() {
+    hostel(&["version", "--jsn"]).fails(
+        2,
+        "error: unexpected argument `--jsn`\nhint: did you mean `--json`?\n",
+    );
+}
+
+#[test]
+fn an_option_before_the_command() {
+    hostel(&["--frob", "version"]).fails(
+        2,
+        "error: unexpected argument `--frob`\nhint: options of a command stand after it; see `hostel --help`\n",
+    );
+}
+
+#[test]
+fn errors_are_json_where_output_would_be() {
+    hostel(&["version", "--json", "extra"]).fails(
+        2,
+        "{\"hint\":\"usage: hostel version [OPTIONS]\",\"kind\":\"usage\",\"message\":\"unexpected argument `extra`\"}\n",
+    );
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let plain = hostel(&["help"]);
+    assert!(!plain.prints().contains('\x1b'));
+    let painted = hostel(&["--color", "always", "help"]);
+    assert!(painted.prints().contains("\x1b[1mAbout hostel:\x1b[0m"));
+    assert_eq!(painted.stdout, hostel(&["help", "--color=always"]).stdout);
+    let error = hostel(&["--color=always", "version", "--x"]);
+    assert!(error.stderr.starts_with("error: ") || error.stderr.starts_with("\x1b[31;1merror:\x1b[0m "));
+    hostel(&["--color=sometimes", "version"]).fails(
+        2,
+        "error: `sometimes` is not a value of `--color`\nhint: `auto`, `always` or `never`\n",
+    );
+    hostel(&["version", "--color=sometimes"]).fails(
+        2,
+        "error: `sometimes` is not a value of `--color <WHEN>`\nhint: one of `auto`, `always`, `never`\n",
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_quiet() {
+    let place = Place::new();
+    let mut child = place
+        .command(&["help"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let run = Run::of(&child.wait_with_output().unwrap());
+    assert_eq!((run.code, run.stderr.as_str()), (141, ""));
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Place::new().command(&["version"]).stdout(full).output().unwrap();
+    Run::of(&output).fails(
+        1,
+        "error: write to standard output: ENOSPC (no space left on device)\n",
+    );
+}
