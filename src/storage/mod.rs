@@ -1,1 +1,22 @@
 //! A guest's files: images, the state directory, locks, and safe access to hostile trees.
+//!
+//! Everything that hostel remembers is a file below one directory, the [`Layout`]; there is no database. What a
+//! guest has written is hostile input: it is reached through [`Inside`] and [`tree`], by descriptor, and
+//! never by a path that the guest can bend.
+
+pub mod fill;
+pub mod image;
+pub mod inside;
+pub mod layout;
+pub mod lock;
+pub mod progress;
+pub mod scratch;
+pub mod state;
+pub mod tree;
+pub mod xid;
+
+pub use inside::Inside;
+pub use layout::Layout;
+pub use lock::{GuestLock, Wait};
+pub use progress::{Progress, Silent};
+pub use state::{Applied, RecipeRef};

@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
+pub mod file;
 pub mod idmap;
 pub mod landlock;
 pub mod memfd;

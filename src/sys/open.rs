@@ -1,1 +1,58 @@
 //! Paths inside hostile trees: `openat2(2)`.
+//!
+//! These functions return the bare errno: only their callers know whose tree it is and can name it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+
+/// How often an `EAGAIN` is retried: the kernel gives it when a rename or mount anywhere on the host raced with
+/// the resolution of a `..`, and says that the caller may simply try again (`openat2(2)`).
+const RETRIES: u32 = 128;
+
+/// Opens `path` as if `root` were `/`: absolute links and `..` end at `root`, whoever wrote them.
+/// Links like `/proc/PID/root`, which leave by a jump, are `ELOOP`.
+pub fn in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    open(root.as_fd(), path, flags, mode, resolve)
+}
+
+/// Opens the directory `name` in `dir` for reading, without following a link (`ELOOP`) and without entering
+/// another mount (`EXDEV`).
+pub fn child_dir(dir: impl AsFd, name: &Path) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS
+        | ResolveFlag::RESOLVE_NO_XDEV;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    open(dir.as_fd(), name, flags, Mode::empty(), resolve)
+}
+
+fn open(
+    dir: impl AsFd,
+    path: &Path,
+    flags: OFlag,
+    mode: Mode,
+    resolve: ResolveFlag,
+) -> Result<OwnedFd, Errno> {
+    // openat2(2) refuses a mode where nothing can be made, unlike open(2).
+    let mode = if flags.intersects(OFlag::O_CREAT | OFlag::O_TMPFILE) {
+        mode
+    } else {
+        Mode::empty()
+    };
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(resolve);
+    for _ in 0..RETRIES {
+        match openat2(dir.as_fd(), path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+    Err(Errno::EAGAIN)
+}

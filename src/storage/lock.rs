@@ -1,0 +1,208 @@
+//! One command a guest at a time: `flock(2)` on `lock/NAME`.
+//!
+//! The kernel releases the lock when its holder dies, however it dies, so there is no stale lock to clean up.
+//! The descriptor is close-on-exec: neither a guest's init nor a hook keeps the lock by inheriting it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::Layout;
+use crate::error::{Context, Error, Kind, Result};
+use crate::guest::{GuestName, Span};
+
+/// Whether a command waits for another one that works on the same guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It is refused at once.
+    No,
+    /// It waits that long.
+    UpTo(Span),
+}
+
+/// How long a wait stays silent.
+const SILENT: Duration = Duration::from_secs(1);
+
+/// The right to change one guest. Dropping it, or dying, gives it up.
+#[derive(Debug)]
+pub struct GuestLock {
+    file: Flock<File>,
+}
+
+/// Locks the guest.
+pub fn acquire(layout: &Layout, name: &GuestName, wait: Wait) -> Result<GuestLock> {
+    acquire_telling(layout, name, wait, &mut |_| {})
+}
+
+/// Locks the guest; after a second of waiting, `tell` is called once with what it waits for.
+pub fn acquire_telling(
+    layout: &Layout,
+    name: &GuestName,
+    wait: Wait,
+    tell: &mut dyn FnMut(&str),
+) -> Result<GuestLock> {
+    let path = layout.lock(name);
+    let begun = Instant::now();
+    let mut told = false;
+    // flock(2) cannot be given a deadline without a signal, and a signal handler belongs to the program, not to
+    // a library. So it is asked again, at first often: most commands hold the lock for milliseconds.
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(file) = try_lock(&path)? {
+            let mut lock = GuestLock { file };
+            lock.sign(&path)?;
+            return Ok(lock);
+        }
+        let waited = begun.elapsed();
+        let limit = match wait {
+            Wait::No => Duration::ZERO,
+            Wait::UpTo(span) => span.duration(),
+        };
+        if waited >= limit {
+            return Err(busy(&path, name));
+        }
+        if waited >= SILENT && !told {
+            tell(&format!("waiting for {} on `{name}`", holder(&path)));
+            told = true;
+        }
+        std::thread::sleep(pause.min(limit.saturating_sub(waited)));
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Whether no command works on the guest now; what was true may have changed before the caller reads it.
+pub fn is_free(layout: &Layout, name: &GuestName) -> Result<bool> {
+    Ok(try_lock(&layout.lock(name))?.is_some())
+}
+
+impl GuestLock {
+    /// Writes who holds it, for the error message of the others. What is in the file is never trusted for more.
+    fn sign(&mut self, path: &Path) -> Result<()> {
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write(&mut self.file).context(|| format!("write `{}`", path.display()))
+    }
+
+    /// Gives the lock up and removes its file: for a guest that is gone. Others who have the file open notice
+    /// that it is no longer the one in the directory, and start over.
+    pub fn remove(self, layout: &Layout, name: &GuestName) -> Result<()> {
+        let path = layout.lock(name);
+        fs::remove_file(&path).context(|| format!("remove `{}`", path.display()))
+    }
+}
+
+/// Locks the file at `path`, made when missing, if nobody else has.
+pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)
+            .context(|| format!("open lock `{}`", path.display()))?;
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, Errno::EINTR)) => continue,
+            Err((_, errno)) => return Err(Error::os(format!("lock `{}`", path.display()), errno)),
+        };
+        // Its last holder may have removed it between the open and the lock; then this lock protects nothing.
+        let ours = file.metadata().context(|| format!("stat `{}`", path.display()))?;
+        let is_same = |there: fs::Metadata| there.ino() == ours.ino() && there.dev() == ours.dev();
+        if fs::symlink_metadata(path).is_ok_and(is_same) {
+            return Ok(Some(file));
+        }
+    }
+}
+
+fn busy(path: &Path, name: &GuestName) -> Error {
+    Error::new(Kind::Busy, format!("{} works on `{name}`", holder(path)))
+        .with_hint("wait for it, or end it: whatever it was doing is undone or resumed by the next command")
+}
+
+/// The holder as a person would name it: ``pid 812 (`hostel apply web.lua`)``.
+fn holder(path: &Path) -> String {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
+    let Some(pid) = read.ok().and_then(|_| text.trim().parse::<u32>().ok()) else {
+        return "another hostel command".to_owned();
+    };
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = command
+        .split(|b| *b == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).escape_debug().to_string())
+        .collect();
+    match words.split_first() {
+        None => format!("pid {pid}"),
+        Some((program, rest)) => {
+            let program = program.rsplit('/').next().unwrap_or(program);
+            let line = std::iter::once(program).chain(rest.iter().map(String::as_str));
+            let line: String = line.collect::<Vec<_>>().join(" ").chars().take(120).collect();
+            format!("pid {pid} (`{line}`)")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::at(dir.path().join("state"));
+        layout.ensure().unwrap();
+        (dir, layout)
+    }
+
+    #[test]
+    fn a_second_command_is_refused_by_the_name_of_the_first() {
+        let (_dir, layout) = layout();
+        let web = "web".parse().unwrap();
+        let _held = acquire(&layout, &web, Wait::No).unwrap();
+        assert!(!is_free(&layout, &web).unwrap());
+        let err = acquire(&layout, &web, Wait::UpTo(Span::from_millis(5))).unwrap_err();
+        assert_eq!(err.kind(), Kind::Busy);
+        let expected = format!("pid {} (`", std::process::id());
+        assert!(err.to_string().starts_with(&expected), "{err}");
+        assert!(err.to_string().ends_with(") works on `web`"), "{err}");
+        assert!(acquire(&layout, &"db".parse().unwrap(), Wait::No).is_ok());
+    }
+
+    #[test]
+    fn waits_until_the_first_is_done() {
+        let (_dir, layout) = layout();
+        let web: GuestName = "web".parse().unwrap();
+        let held = acquire(&layout, &web, Wait::No).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| acquire(&layout, &web, Wait::UpTo(Span::from_secs(20))));
+            drop(held);
+            waiter.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_removed_lock_file_is_not_mistaken_for_the_lock() {
+        let (_dir, layout) = layout();
+        let web: GuestName = "web".parse().unwrap();
+        let held = acquire(&layout, &web, Wait::No).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| acquire(&layout, &web, Wait::UpTo(Span::from_secs(20))).unwrap());
+            held.remove(&layout, &web).unwrap();
+            let _second = waiter.join().unwrap();
+            assert!(layout.lock(&web).exists());
+            assert!(!is_free(&layout, &web).unwrap());
+        });
+    }
+}

@@ -1,0 +1,275 @@
+//! What the kernel cannot know about a guest: the specification that was applied, and where it came from.
+//!
+//! It is one JSON file, replaced atomically, so that a reader sees the old or the new one and never half of one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Layout, scratch};
+use crate::error::{Context, Error, Kind, Result};
+use crate::guest::{GuestName, Spec, Xid};
+
+/// What was applied to a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The specification as applied.
+    pub spec: Spec,
+    /// The context id, also when the specification leaves it to hostel.
+    pub xid: Xid,
+    /// The recipe it came from, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<RecipeRef>,
+    /// The key of the image that the files were made from.
+    pub image_key: String,
+    /// The version of hostel that applied it.
+    pub hostel: String,
+    /// The specification that the running instance was started with: what differs waits for a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Spec>,
+}
+
+/// A recipe as it was when it was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeRef {
+    /// Where it was.
+    pub path: PathBuf,
+    /// The SHA-256 of its text, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The layout of the file. A number that this hostel does not know is refused, never guessed at.
+const FORMAT: u32 = 1;
+
+/// More than any specification has: a recipe that carries more into a guest has a mount or an image for it.
+const MAX_BYTES: u64 = 64 << 20;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    #[serde(flatten)]
+    applied: &'a Applied,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// What was applied to the guest; `None` when there is no such guest.
+pub fn read(layout: &Layout, name: &GuestName) -> Result<Option<Applied>> {
+    let path = layout.spec(name);
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(&path);
+    let file = match file {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.context(|| format!("open `{}`", path.display()))?,
+    };
+    let text = slurp(&file, &path)?;
+    let applied = parse(&text).map_err(|err| damaged(&path, "is not what hostel writes").with_source(err))?;
+    let Some(applied) = applied else {
+        return Err(damaged(&path, "was written by a newer hostel").with_hint("use that version"));
+    };
+    if applied.spec.name != *name {
+        return Err(damaged(
+            &path,
+            &format!("is that of the guest `{}`", applied.spec.name),
+        ));
+    }
+    Ok(Some(applied))
+}
+
+/// Replaces what was applied to the guest. Its directory is made when missing.
+pub fn write(layout: &Layout, name: &GuestName, applied: &Applied) -> Result<()> {
+    let path = layout.spec(name);
+    let written = Written {
+        format: FORMAT,
+        applied,
+    };
+    let mut text = serde_json::to_vec_pretty(&written)
+        .map_err(|err| Error::new(Kind::Internal, format!("write `{}`", path.display())).with_source(err))?;
+    text.push(b'\n');
+    let dir = layout.guest_dir(name);
+    match fs::DirBuilder::new().create(&dir) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::io(format!("make `{}`", dir.display()), err));
+        }
+        _ => {}
+    }
+    replace(&path, &text)
+}
+
+/// Forgets what was applied; the guest is not listed any more. It is no error when nothing was.
+pub fn remove(layout: &Layout, name: &GuestName) -> Result<()> {
+    let path = layout.spec(name);
+    match fs::remove_file(&path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove `{}`", path.display()), err))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The guests that something was applied to, sorted.
+pub fn list(layout: &Layout) -> Result<Vec<GuestName>> {
+    let dir = layout.guests();
+    let entries = match fs::read_dir(&dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.context(|| format!("list `{}`", dir.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.context(|| format!("list `{}`", dir.display()))?;
+        let name = entry
+            .file_name()
+            .to_str()
+            .and_then(|text| text.parse::<GuestName>().ok());
+        // A directory without the file is a build that did not end, or no guest at all.
+        if let Some(name) = name
+            && fs::symlink_metadata(layout.spec(&name)).is_ok()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn slurp(file: &File, path: &Path) -> Result<Vec<u8>> {
+    let meta = file.metadata().context(|| format!("stat `{}`", path.display()))?;
+    if !meta.is_file() {
+        return Err(damaged(path, "is not a file"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut text)
+        .context(|| format!("read `{}`", path.display()))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(damaged(path, "is larger than 64M"));
+    }
+    Ok(text)
+}
+
+/// The file's content; `None` when its format is another one.
+fn parse(text: &[u8]) -> serde_json::Result<Option<Applied>> {
+    let Format { format } = serde_json::from_slice(text)?;
+    if format != FORMAT {
+        return Ok(None);
+    }
+    serde_json::from_slice(text).map(Some)
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::new(Kind::Invalid, format!("`{}` {what}", path.display()))
+        .with_hint("apply the guest's recipe again after moving this file away; the guest's files stay")
+}
+
+/// Writes a sibling, makes it durable, renames it over `path`, and makes the rename durable. For its owner alone:
+/// a specification carries secrets.
+fn replace(path: &Path, text: &[u8]) -> Result<()> {
+    let sibling = path.with_extension(format!("{}.new", scratch::unique()));
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&sibling)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&sibling, path)?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        File::open(parent)?.sync_all()
+    };
+    let written = write();
+    if written.is_err() {
+        // It may never have been made; what matters is reported below.
+        let _ = fs::remove_file(&sibling);
+    }
+    written.context(|| format!("write `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn applied(name: &str) -> Applied {
+        let spec = serde_json::json!({ "name": name, "image": "busybox" });
+        Applied {
+            spec: serde_json::from_value(spec).unwrap(),
+            xid: Xid::new(101).unwrap(),
+            recipe: Some(RecipeRef {
+                path: "/srv/web.lua".into(),
+                sha256: "00".into(),
+            }),
+            image_key: "busybox-1".into(),
+            hostel: "0.1.0".into(),
+            started: None,
+        }
+    }
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::at(dir.path().join("state"));
+        layout.ensure().unwrap();
+        (dir, layout)
+    }
+
+    #[test]
+    fn reads_what_it_wrote() {
+        let (_dir, layout) = layout();
+        let web = "web".parse().unwrap();
+        assert_eq!(read(&layout, &web).unwrap(), None);
+        write(&layout, &web, &applied("web")).unwrap();
+        write(&layout, &web, &applied("web")).unwrap();
+        assert_eq!(read(&layout, &web).unwrap(), Some(applied("web")));
+        assert_eq!(list(&layout).unwrap(), vec![web.clone()]);
+        let mode = fs::metadata(layout.spec(&web)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(layout.guest_dir(&web)).unwrap().count(), 1);
+        remove(&layout, &web).unwrap();
+        remove(&layout, &web).unwrap();
+        assert!(list(&layout).unwrap().is_empty());
+    }
+
+    #[test]
+    fn garbage_is_named_and_refused() {
+        let (_dir, layout) = layout();
+        let web: GuestName = "web".parse().unwrap();
+        fs::create_dir(layout.guest_dir(&web)).unwrap();
+        for garbage in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{\"format\":1}",
+            "{\"format\":2}",
+            "\0\u{1}",
+        ] {
+            fs::write(layout.spec(&web), garbage).unwrap();
+            let err = read(&layout, &web).unwrap_err();
+            assert_eq!(err.kind(), Kind::Invalid, "{garbage:?}");
+            assert!(err.to_string().contains("guests/web/spec.json"), "{err}");
+        }
+        write(&layout, &web, &applied("db")).unwrap();
+        let err = read(&layout, &web).unwrap_err().to_string();
+        assert!(err.ends_with("is that of the guest `db`"), "{err}");
+    }
+
+    #[test]
+    fn follows_no_link_and_waits_for_no_fifo() {
+        let (_dir, layout) = layout();
+        let web: GuestName = "web".parse().unwrap();
+        fs::create_dir(layout.guest_dir(&web)).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", layout.spec(&web)).unwrap();
+        assert!(read(&layout, &web).is_err());
+        fs::remove_file(layout.spec(&web)).unwrap();
+        nix::unistd::mkfifo(&layout.spec(&web), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&layout, &web).is_err());
+    }
+}
