@@ -39,7 +39,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> u8 {
     let when = args::color_of(&matches).unwrap_or(when);
     let is_json = matches!(matches.try_get_one::<bool>("json"), Ok(Some(true)));
     let mut session = Session::new(when, is_json);
-    let result = sys::signal::watch()
+    let result = sys::interrupt::watch()
         .and_then(|()| verb.run(&matches, &mut session))
         .and_then(|exit| session.flush().map(|()| exit));
     end(&mut session, verb.failure, result)

@@ -50,7 +50,7 @@ impl Failure {
     /// The exit code of `err`. 128 + N when signal N ended the command.
     pub(crate) fn code(self, err: &Error) -> u8 {
         if err.kind() == Kind::Interrupted {
-            let signal = sys::signal::pending().unwrap_or(Signal::SIGINT);
+            let signal = sys::interrupt::pending().unwrap_or(Signal::SIGINT);
             return u8::try_from(128 + signal as i32).unwrap_or(130);
         }
         match self {
