@@ -97,7 +97,7 @@ impl Hostel {
             let _ = stdin.write_all(&self.stdin);
         }
         Running {
-            end: Instant::now() + self.deadline,
+            end: Instant::now() + self.deadline * slowness(),
             child,
             text: self.text,
             stdout: vec![],
@@ -184,10 +184,13 @@ impl Running {
                 status = self.child.try_wait().expect("wait for a child");
             } else {
                 let child = &mut self.child;
-                eventually(self.end.saturating_duration_since(Instant::now()), || {
-                    status = child.try_wait().expect("wait for a child");
-                    status.is_some()
-                });
+                eventually(
+                    self.end.saturating_duration_since(Instant::now()) / slowness(),
+                    || {
+                        status = child.try_wait().expect("wait for a child");
+                        status.is_some()
+                    },
+                );
                 self.check_deadline();
             }
         }
@@ -336,9 +339,17 @@ impl std::fmt::Display for Output {
     }
 }
 
+/// By how much deadlines are stretched: `HOSTEL_TEST_SLOWNESS`, for emulated machines.
+pub(super) fn slowness() -> u32 {
+    let factor = std::env::var("HOSTEL_TEST_SLOWNESS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    factor.unwrap_or(1)
+}
+
 /// Asks until the answer is yes; false when `within` has passed. For what the kernel gives no event for.
 pub(crate) fn eventually(within: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + within;
+    let end = Instant::now() + within * slowness();
     let mut pause = Duration::from_millis(1);
     loop {
         if is_so() {
