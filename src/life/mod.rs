@@ -1,3 +1,4 @@
 //! The verbs: each carries out a plan on the kernel.
 
 pub mod doctor;
+pub mod relay;
