@@ -131,6 +131,7 @@ macro_rules! verbs {
 /// Every verb, in the order in which its group lists it.
 pub(crate) static VERBS: &[Entry] = verbs![
     doctor::Doctor,
+    images::Images,
     help::Help,
     version::Version,
     man::Man,

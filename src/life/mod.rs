@@ -1,4 +1,5 @@
 //! The verbs: each carries out a plan on the kernel.
 
 pub mod doctor;
+pub mod images;
 pub mod relay;

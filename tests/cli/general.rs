@@ -1,7 +1,5 @@
 //! What holds for every command.
 
-use std::process::Stdio;
-
 use crate::support::{Place, Run, hostel};
 
 #[test]
@@ -66,15 +64,9 @@ fn colours_are_for_terminals() {
 
 #[test]
 fn a_closed_pipe_is_quiet() {
-    let place = Place::new();
-    let mut child = place
-        .command(&["help"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let run = Run::of(&child.wait_with_output().unwrap());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = Run::of(&Place::new().command(&["help"]).stdout(writer).output().unwrap());
     assert_eq!((run.code, run.stderr.as_str()), (141, ""));
 }
 

@@ -7,6 +7,7 @@ mod completion;
 mod doctor;
 mod general;
 mod help;
+mod images;
 mod man;
 mod version;
 

@@ -3,5 +3,6 @@
 pub(crate) mod completion;
 pub(crate) mod doctor;
 pub(crate) mod help;
+pub(crate) mod images;
 pub(crate) mod man;
 pub(crate) mod version;

@@ -2,4 +2,6 @@
 
 pub(crate) mod color;
 pub(crate) mod error;
+pub(crate) mod human;
+pub(crate) mod progress;
 pub(crate) mod table;

@@ -1,0 +1,179 @@
+//! Progress of what takes its time, on standard error.
+//!
+//! On a terminal the current stage is one line that replaces itself and is gone in the end. Elsewhere each stage
+//! is a line of its own, and only once the work has lasted two seconds: short work leaves no trace in a log.
+
+use std::cell::{Cell, RefCell};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use super::color::Paint;
+use super::human;
+use super::table::clean;
+use crate::storage;
+
+/// How long work stays silent where it cannot be taken back.
+const SILENT: Duration = Duration::from_secs(2);
+
+/// The shortest time between two updates of one stage on a terminal.
+const UPDATE: Duration = Duration::from_millis(100);
+
+/// The shortest time between two updates of one stage elsewhere.
+const UPDATE_PLAIN: Duration = Duration::from_secs(10);
+
+/// Shows progress. The work is done by one thread, so it speaks only when it is told something.
+pub(crate) struct Progress<W: Write> {
+    to: RefCell<W>,
+    paint: Paint,
+    is_terminal: bool,
+    begun: Instant,
+    updated: Cell<Option<Instant>>,
+    /// The current stage, where it has not been printed.
+    waiting: RefCell<Option<String>>,
+    stage: RefCell<String>,
+}
+
+impl Progress<std::io::Stderr> {
+    /// Progress on standard error.
+    pub(crate) fn new(paint: Paint) -> Self {
+        let to = std::io::stderr();
+        let is_terminal = to.is_terminal();
+        Self::on(to, paint, is_terminal)
+    }
+}
+
+impl<W: Write> Progress<W> {
+    fn on(to: W, paint: Paint, is_terminal: bool) -> Self {
+        Self {
+            to: RefCell::new(to),
+            paint,
+            is_terminal,
+            begun: Instant::now(),
+            updated: Cell::new(None),
+            waiting: RefCell::new(None),
+            stage: RefCell::new(String::new()),
+        }
+    }
+
+    /// A new stage has begun.
+    pub(crate) fn stage(&self, what: &str) {
+        let what = clean(what);
+        self.stage.replace(what.clone());
+        self.updated.set(Some(Instant::now()));
+        if self.is_terminal {
+            self.replace_line(&what);
+        } else {
+            self.waiting.replace(Some(what));
+            self.print_late();
+        }
+    }
+
+    /// So much of the current stage is done.
+    pub(crate) fn part(&self, text: &str) {
+        self.print_late();
+        let least = if self.is_terminal { UPDATE } else { UPDATE_PLAIN };
+        if self.updated.get().is_some_and(|then| then.elapsed() < least) {
+            return;
+        }
+        self.updated.set(Some(Instant::now()));
+        let line = format!("{}: {text}", self.stage.borrow());
+        if self.is_terminal {
+            self.replace_line(&line);
+        } else if self.begun.elapsed() >= SILENT {
+            self.line(&line);
+        }
+    }
+
+    /// Something that stays: a warning, or a step of `apply`.
+    pub(crate) fn keep(&self, line: &str) {
+        self.erase();
+        self.line(line);
+    }
+
+    fn print_late(&self) {
+        if self.begun.elapsed() >= SILENT
+            && let Some(stage) = self.waiting.take()
+        {
+            self.line(&stage);
+        }
+    }
+
+    // Progress that cannot be written is lost; the work goes on.
+    fn line(&self, text: &str) {
+        let _ = writeln!(self.to.borrow_mut(), "{text}");
+    }
+
+    fn replace_line(&self, text: &str) {
+        // A line that wraps could not be replaced; 79 columns fit everywhere.
+        let text: String = text.chars().take(79).collect();
+        let mut to = self.to.borrow_mut();
+        let _ = write!(to, "\r\x1b[2K{}", self.paint.dim(&text));
+        let _ = to.flush();
+    }
+
+    fn erase(&self) {
+        if self.is_terminal && self.updated.get().is_some() {
+            let mut to = self.to.borrow_mut();
+            let _ = write!(to, "\r\x1b[2K");
+            let _ = to.flush();
+        }
+    }
+}
+
+impl<W: Write> Drop for Progress<W> {
+    fn drop(&mut self) {
+        self.erase();
+    }
+}
+
+impl<W: Write> storage::Progress for Progress<W> {
+    fn stage(&self, what: &str) {
+        Progress::stage(self, what);
+    }
+
+    fn bytes(&self, done: u64, total: Option<u64>) {
+        let done = human::bytes(done);
+        match total {
+            Some(total) => self.part(&format!("{done} of {}", human::bytes(total))),
+            None => self.part(&done),
+        }
+    }
+
+    fn warning(&self, what: &str) {
+        let label = self.paint.yellow("warning:");
+        self.keep(&format!("{label} {}", clean(what)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::Progress as _;
+
+    fn written(is_terminal: bool, is_late: bool) -> String {
+        let mut out = Vec::new();
+        let mut progress = Progress::on(&mut out, Paint::PLAIN, is_terminal);
+        if is_late {
+            progress.begun = Instant::now().checked_sub(SILENT).unwrap();
+        }
+        progress.stage("unpacking web");
+        progress.bytes(1, Some(2));
+        progress.warning("odd");
+        drop(progress);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn short_work_leaves_no_lines() {
+        assert_eq!(written(false, false), "warning: odd\n");
+        assert_eq!(written(false, true), "unpacking web\nwarning: odd\n");
+    }
+
+    #[test]
+    fn a_terminal_sees_one_line_that_goes() {
+        assert_eq!(
+            written(true, false),
+            "\r\x1b[2Kunpacking web\r\x1b[2Kwarning: odd\n\r\x1b[2K"
+        );
+    }
+}
