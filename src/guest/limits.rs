@@ -68,6 +68,13 @@ pub struct IoMax {
     pub write_iops: Option<u32>,
 }
 
+impl IoMax {
+    /// Whether writes are bounded.
+    pub fn bounds_writes(&self) -> bool {
+        self.write.is_some() || self.write_iops.is_some()
+    }
+}
+
 /// A list of processors in the kernel's own notation (`cpuset(7)`, "List format").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuList(String);

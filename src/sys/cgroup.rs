@@ -1,1 +1,0 @@
-//! Control groups of either version: limits, membership, freezing, killing.
