@@ -1,6 +1,6 @@
 //! Addresses: whose they are, putting them on a device and taking them off.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Parseable};
@@ -65,8 +65,13 @@ pub struct OwnedAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Loopback6 {
-    /// It is on `lo`.
-    Ready(Ipv6Addr),
+    /// It was put on `lo`, the device `index`.
+    Added {
+        /// `lo`'s.
+        index: u32,
+    },
+    /// It was there already.
+    Present,
     /// IPv6 is switched off on `lo` or on the whole host.
     Disabled,
 }
@@ -215,12 +220,11 @@ impl Netlink {
         Ok(false)
     }
 
-    /// Puts a guest's own `::1` on `lo`. It is not taken off when the guest stops: another start needs it again,
-    /// and nobody listens on it meanwhile.
+    /// Puts a guest's own `::1` on `lo`.
     pub fn ensure_loopback6(&mut self, xid: Xid) -> Result<Loopback6> {
         let address = xid.loopback6();
         if self.has_address(IpAddr::V6(address))? {
-            return Ok(Loopback6::Ready(address));
+            return Ok(Loopback6::Present);
         }
         let Some(lo) = self.device("lo")? else {
             return Ok(Loopback6::Disabled);
@@ -231,7 +235,8 @@ impl Netlink {
             RouteNetlinkMessage::NewAddress(request),
             NLM_F_CREATE | NLM_F_EXCL,
         ) {
-            Ok(()) | Err(Errno::EEXIST) => Ok(Loopback6::Ready(address)),
+            Ok(()) => Ok(Loopback6::Added { index: lo }),
+            Err(Errno::EEXIST) => Ok(Loopback6::Present),
             // A kernel without IPv6; `disable_ipv6` of `lo` (EACCES); no IPv6 on the device (EINVAL, ENODEV).
             Err(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EACCES | Errno::ENODEV) => {
                 Ok(Loopback6::Disabled)
