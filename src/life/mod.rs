@@ -3,3 +3,5 @@
 pub mod doctor;
 pub mod images;
 pub mod relay;
+
+pub mod init_config;
