@@ -30,10 +30,13 @@ macro_rules! files {
 
 // In alphabetical order, one a line, so that two branches that each add one merge.
 files! {
+    cgroup,
+    cgroup_limits,
     harness,
     landlock,
     netlink,
     terminal,
+    waiting,
 }
 
 fn main() -> ExitCode {

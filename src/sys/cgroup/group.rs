@@ -9,7 +9,7 @@ use super::dir::Dir;
 use super::host::{Controller, Host, Place};
 use super::knob::{self, Knob};
 use super::root::{Root, name_is_plain};
-use super::{events, kill, v1, v2};
+use super::{events, id, kill, v1, v2};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, HostPid, Limits};
 
@@ -103,6 +103,11 @@ impl Group {
     /// Its directory on cgroup2, for `CLONE_INTO_CGROUP`.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// Its id: the key of its entry in BPF maps, never used again while the kernel runs.
+    pub fn id(&self) -> Result<u64> {
+        id::of(&self.dir)
     }
 
     /// Its name below hostel's own cgroup.

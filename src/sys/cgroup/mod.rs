@@ -16,6 +16,7 @@ mod dir;
 mod events;
 mod group;
 mod host;
+mod id;
 mod kill;
 mod knob;
 mod root;
