@@ -36,7 +36,8 @@ pub(crate) enum Need {
     Debian,
     /// The host's static busybox.
     Busybox,
-    /// The host's network, not one of the test's own. Such a test uses no address but its own in 127.0.0.0/8.
+    /// The host's network, not one of the test's own. Such a test uses no address but its own in 127.0.0.0/8. What
+    /// only has to download takes `world.online` instead.
     HostNetwork,
     /// At least this kernel.
     Kernel(u32, u32),

@@ -1,7 +1,9 @@
 //! The little world of one test: its directories, its cgroup, its numbers and addresses.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs::DirBuilder;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -85,15 +87,33 @@ impl World {
         path
     }
 
-    /// Makes the images that were built before this run available to this world, so that nothing is downloaded.
-    /// What is built newly is kept for the next test and run.
-    pub(crate) fn share_images(&self) {
-        if let Some(dir) = env::var_os("HOSTEL_TEST_IMAGES") {
-            let images = self.root.join("images");
-            fs::create_dir_all(&dir).unwrap();
-            fs::create_dir_all(&self.root).unwrap();
-            std::os::unix::fs::symlink(dir, images).unwrap();
+    /// Gives this world the images that were built before, so that nothing is built or downloaded twice. What it
+    /// builds is handed on when the value is dropped, to the next test and the next run.
+    pub(crate) fn share_images(&self) -> Images {
+        let images = Images {
+            own: self.root.join("images"),
+            shared: env::var_os("HOSTEL_TEST_IMAGES").map(PathBuf::from),
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&images.own)
+            .unwrap();
+        if let Some(shared) = &images.shared {
+            fs::create_dir_all(shared).unwrap();
+            for key in entries(shared) {
+                copy(&shared.join(&key), &images.own.join(&key));
+            }
         }
+        images
+    }
+
+    /// The command in the network of the host instead of the test's own: for what downloads.
+    pub(crate) fn online<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Hostel {
+        let net = format!("--net=/proc/{}/ns/net", nix::unistd::getppid());
+        let mut words: Vec<OsString> = vec![net.into(), "--".into(), binary().into()];
+        words.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.within(tool("nsenter", words)).deadline(300)
     }
 
     /// A file system of this type, of `megabytes`, mounted until the value is dropped.
@@ -132,4 +152,58 @@ impl Drop for Volume {
         // What still uses it is found by the leak check, which names the mount.
         let _ = nix::mount::umount2(&self.at, nix::mount::MntFlags::empty());
     }
+}
+
+/// The images of a world, which it has in common with other tests.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Images {
+    own: PathBuf,
+    shared: Option<PathBuf>,
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        let Some(shared) = &self.shared else { return };
+        // A test that failed may have spoilt what it built.
+        if std::thread::panicking() {
+            return;
+        }
+        for key in entries(&self.own) {
+            let (to, scratch) = (
+                shared.join(&key),
+                shared.join(format!(".new-{}", std::process::id())),
+            );
+            if !to.exists() {
+                copy(&self.own.join(&key), &scratch);
+                // Lost to another test that built the same: theirs is as good.
+                if fs::rename(&scratch, &to).is_err() {
+                    let _ = fs::remove_dir_all(&scratch);
+                }
+            }
+        }
+    }
+}
+
+/// Finished images, and the downloads that a builder keeps beside them.
+fn entries(dir: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    names
+        .filter(|name| !name.to_string_lossy().starts_with(".new-"))
+        .collect()
+}
+
+/// Images never change, so on one file system their files are linked.
+fn copy(from: &Path, to: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::symlink_metadata(path).unwrap().dev();
+    let how = if device(from) == device(to.parent().unwrap()) {
+        "-al"
+    } else {
+        "-a"
+    };
+    tool("cp", [OsStr::new(how), from.as_os_str(), to.as_os_str()])
+        .deadline(120)
+        .ok();
 }
