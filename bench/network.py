@@ -1,0 +1,144 @@
+"""Throughput and latency between two guests in bind mode, beside plain loopback and veth pairs on a bridge."""
+
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+from pathlib import Path
+
+from place import XID
+
+PORT = 5201
+
+
+def fill(place):
+    """Puts iperf3 with its libraries, and pingpong, into the benchmark's root."""
+    shutil.copy(place.pingpong, place.root / "bin/pingpong")
+    iperf3 = shutil.which("iperf3")
+    shutil.copy(iperf3, place.root / "bin/iperf3")
+    listed = subprocess.run(["ldd", iperf3], capture_output=True, text=True, check=True).stdout
+    for word in listed.split():
+        if word.startswith("/"):
+            target = place.root / word.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(os.path.realpath(word), target)
+
+
+class Path_:
+    """One way from a client to a server: prefixes of their commands, and the server's address."""
+
+    def __init__(self, server, client, address):
+        self.server, self.client, self.address = server, client, address
+
+
+def loopback(address):
+    return f"127.{address >> 8}.{address & 255}.1"
+
+
+def guest(place, xid):
+    return [str(place.hostel), "context", "--xid", str(xid), "--isolate", "pid,ipc,uts,mount,cgroup,user",
+            "--chroot", str(place.root), "--bind", loopback(xid), "--"]
+
+
+class Bridge:
+    """Two network namespaces joined by veth pairs and a bridge, in a third: nothing of it is on the host's stack."""
+
+    def __init__(self, place):
+        self.names = [f"{place.name}-{role}"[-15:] for role in ("b", "s", "c")]
+
+    def __enter__(self):
+        bridge, server, client = self.names
+        for name in self.names:
+            ip("netns", "add", name)
+        ip("-n", bridge, "link", "add", "br0", "type", "bridge")
+        ip("-n", bridge, "link", "set", "br0", "up")
+        for name, address, port in ((server, "10.77.0.1/24", "p1"), (client, "10.77.0.2/24", "p2")):
+            ip("-n", bridge, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("-n", bridge, "link", "set", port, "master", "br0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "addr", "add", address, "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+        return Path_(["ip", "netns", "exec", server], ["ip", "netns", "exec", client], "10.77.0.1")
+
+    def __exit__(self, *_):
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def throughput(place, way, seconds):
+    server = place.start([*way.server, "iperf3", "-s", "-1", "-B", way.address, "-p", str(PORT), "--forceflush"],
+                         env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in server.stdout:
+        if "listening" in line:
+            break
+    else:
+        raise RuntimeError("the server of iperf3 did not start")
+    done = subprocess.run([*way.client, "iperf3", "-c", way.address, "-p", str(PORT), "-t", str(seconds), "-J"],
+                          env=place.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    server.communicate(timeout=20)
+    result = json.loads(done.stdout)
+    if "error" in result:
+        raise RuntimeError(f"iperf3: {result['error']}")
+    return result["end"]["sum_received"]["bits_per_second"] / 1e9
+
+
+def latency(place, way, kind, seconds):
+    """Microseconds: the median round trip."""
+    server = place.start([*way.server, program(place, way), "serve", way.address, str(PORT + 1)],
+                         env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        if server.stdout.readline() != "ready\n":
+            raise RuntimeError("the server of pingpong did not start")
+        done = subprocess.run([*way.client, program(place, way), kind, way.address, str(PORT + 1), str(seconds)],
+                              env=place.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            raise RuntimeError(f"pingpong: {done.stderr.strip()}")
+        return int(done.stdout.split()[1]) / 1000
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def program(place, way):
+    return "/bin/pingpong" if str(place.hostel) in way.server else place.pingpong
+
+
+def measure(place):
+    fill(place)
+    seconds, rounds = (1, 2) if place.quick else (2, 7)
+    skipped = {}
+    with Bridge(place) as bridge:
+        ways = {
+            "plain loopback": Path_([], [], loopback(XID + 40)),
+            "two guests, bind mode": Path_(guest(place, XID + 41), guest(place, XID + 42), loopback(XID + 41)),
+            "veth and bridge": bridge,
+        }
+        for name in list(ways):
+            try:
+                latency(place, ways[name], "rr", 0.2)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                skipped[name] = str(error)
+                del ways[name]
+        found = {name: {"gbit": [], "rr_us": [], "crr_us": []} for name in ways}
+        order = list(ways)
+        for _ in range(rounds):
+            random.shuffle(order)
+            for name in order:
+                found[name]["gbit"].append(throughput(place, ways[name], seconds))
+                found[name]["rr_us"].append(latency(place, ways[name], "rr", seconds))
+                found[name]["crr_us"].append(latency(place, ways[name], "crr", seconds))
+    table = {
+        name: {kind: round(statistics.median(values), 2) for kind, values in kinds.items()}
+        for name, kinds in found.items()
+    }
+    return {"rounds": rounds, "seconds_each": seconds, "table": table, "skipped": skipped}

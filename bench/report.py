@@ -1,0 +1,92 @@
+"""The figures as a page of Markdown, with ratios: milliseconds of one machine say little about another."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def machine():
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    total = Path("/proc/meminfo").read_text().splitlines()[0].split()[1]
+    return {"kernel": platform.release(), "processors": os.cpu_count(), "model": model, "memory_kb": int(total)}
+
+
+def rows(header, body):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in body]
+    return lines
+
+
+def ratio(value, base):
+    return f"{value / base:.2f}" if value and base else ""
+
+
+def start(part):
+    table = part["table"]
+    base = table.get("C floor", {}).get("median_ms")
+    own = table.get("hostel", {}).get("median_ms")
+    body = [
+        (name, f"{row['median_ms']:.2f}", f"{row['best_ms']:.2f}", ratio(row["median_ms"], base),
+         ratio(row["median_ms"], own), row["sets_up"])
+        for name, row in sorted(table.items(), key=lambda item: item[1]["median_ms"])
+    ]
+    head = f"Start, run /bin/true, clean up: {part['rounds']} interleaved rounds."
+    return [head, "", *rows(("", "median ms", "best ms", "x floor", "x hostel", "sets up"), body)]
+
+
+def memory(part):
+    body = [(name, row["pss_kb"], row["private_kb"], row["free_memory_kb"], row["processes"], ", ".join(row["names"]))
+            for name, row in part["table"].items()]
+    head = f"Memory a guest, of {part['guests']} idle ones, without the guest's own process (free memory with it), kB."
+    return [head, "", *rows(("", "PSS", "private", "free memory", "processes", "which"), body)]
+
+
+def network(part):
+    table = part["table"]
+    base = table.get("plain loopback", {})
+    body = [
+        (name, f"{row['gbit']:.2f}", ratio(row["gbit"], base.get("gbit")), f"{row['rr_us']:.2f}",
+         ratio(row["rr_us"], base.get("rr_us")), f"{row['crr_us']:.2f}", ratio(row["crr_us"], base.get("crr_us")))
+        for name, row in table.items()
+    ]
+    head = f"Network, medians of {part['rounds']} interleaved rounds of {part['seconds_each']} s."
+    return [head, "", *rows(("", "Gbit/s", "x", "round trip us", "x", "connect and round trip us", "x"), body)]
+
+
+def many(part):
+    body = [(count, row["apply_s"], row["guests_a_second"], row["apply_again_s"], row["ls_ms"], row["free_memory_kb_each"],
+             row["destroy_ms_each"]) for count, row in part["table"].items()]
+    header = ("guests", "apply s", "guests/s", "apply again s", "ls ms", "free memory kB each", "destroy ms each")
+    return ["Many guests of the busybox image in one apply, bind mode, hostel's init.", "", *rows(header, body)]
+
+
+def plan(part):
+    body = [(count, row["median_ms"], row["best_ms"]) for count, row in part["table"].items()]
+    return ["Evaluation and plan of a recipe with a loop.", "", *rows(("guests", "median ms", "best ms"), body)]
+
+
+SECTIONS = {"start": ("Start", start), "memory": ("Memory", memory), "network": ("Network", network),
+            "many": ("Many guests", many), "plan": ("Plan", plan)}
+
+
+def markdown(results):
+    box = results["machine"]
+    lines = [
+        "# Benchmark of hostel", "",
+        f"{results['when']}, Linux {box['kernel']}, {box['processors']} x {box['model']}, "
+        f"{box['memory_kb'] // 1024} MB. Compare within this run only.",
+    ]
+    for name, part in results["parts"].items():
+        title, section = SECTIONS[name]
+        lines += ["", f"## {title}", ""]
+        if "error" in part:
+            lines += [f"Could not be measured: {part['error']}"]
+            continue
+        lines += section(part)
+        for what, why in part.get("skipped", {}).items():
+            lines += ["", f"Not measured: {what}: {why}"]
+    return "\n".join(lines) + "\n"
