@@ -18,6 +18,7 @@ pub(crate) struct Hostel {
     stdin: Vec<u8>,
     deadline: Duration,
     text: String,
+    is_silent: bool,
 }
 
 /// A tool of the host, in the clean environment that `hostel` gets too.
@@ -49,6 +50,7 @@ pub(crate) fn tool<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl IntoI
         stdin: vec![],
         deadline: Duration::from_secs(30),
         text,
+        is_silent: false,
     }
 }
 
@@ -77,6 +79,12 @@ impl Hostel {
         self
     }
 
+    /// Its output goes nowhere, so what it leaves running is no concern of the caller's: for commands that are killed.
+    pub(crate) fn silent(mut self) -> Self {
+        self.is_silent = true;
+        self
+    }
+
     /// Starts it with nothing on stdin, its output piped, in a process group of its own.
     pub(crate) fn spawn(mut self) -> Running {
         self.command.stdin(if self.stdin.is_empty() {
@@ -84,10 +92,14 @@ impl Hostel {
         } else {
             Stdio::piped()
         });
-        self.command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        let output = || {
+            if self.is_silent {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            }
+        };
+        self.command.stdout(output()).stderr(output()).process_group(0);
         let mut child = self
             .command
             .spawn()
@@ -318,6 +330,13 @@ impl Output {
     }
 
     #[track_caller]
+    pub(crate) fn lacks(self, part: &str) -> Self {
+        let is_there = self.stdout.contains(part) || self.stderr.contains(part);
+        assert!(!is_there, "{part:?} in the output of {self}");
+        self
+    }
+
+    #[track_caller]
     pub(crate) fn stderr_has(self, part: &str) -> Self {
         assert!(self.stderr.contains(part), "no {part:?} in the stderr of {self}");
         self
@@ -340,7 +359,7 @@ impl std::fmt::Display for Output {
 }
 
 /// By how much deadlines are stretched: `HOSTEL_TEST_SLOWNESS`, for emulated machines.
-pub(super) fn slowness() -> u32 {
+pub(crate) fn slowness() -> u32 {
     let factor = std::env::var("HOSTEL_TEST_SLOWNESS")
         .ok()
         .and_then(|text| text.parse().ok());

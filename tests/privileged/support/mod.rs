@@ -12,12 +12,12 @@ mod world;
     reason = "the vocabulary of the test files, whichever of it they use today"
 )]
 pub(crate) use self::{
-    command::{Hostel, Output, Running, eventually, tool},
+    command::{Hostel, Output, Running, eventually, slowness, tool},
     hierarchy::{Hierarchy, hierarchies},
     leak::Before,
     need::Need,
     runner::{Test, run},
-    world::World,
+    world::{World, binary},
 };
 
 /// Defines a file's `tests()`: `tests! { [Root, Cgroup2] => a_function, [Root] within 300 => a_slow_one }`.

@@ -185,6 +185,10 @@ fn run_apart(test: &Test, number: usize) -> Result<(), Failed> {
         failure.push(format!("the test's files cannot be removed: {error}"));
     }
     if failure.is_empty() {
+        // The thorough tests say how far they went.
+        if env::var_os("HOSTEL_THOROUGH").is_some() && !log.is_empty() {
+            println!("--- {}\n{}", test.name, String::from_utf8_lossy(&log));
+        }
         return Ok(());
     }
     failure.push(String::from_utf8_lossy(&log).into_owned());
