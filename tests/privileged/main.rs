@@ -33,6 +33,7 @@ files! {
     cgroup,
     cgroup_limits,
     harness,
+    init,
     landlock,
     netlink,
     terminal,
