@@ -212,7 +212,7 @@ pub fn signal_number(text: &str) -> Result<i32> {
     if let Some(offset) = name.strip_prefix("RTMIN") {
         let offset = match offset.strip_prefix('+') {
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                digits.parse().or_else(|_| Err(unknown()))
+                digits.parse::<i32>().ok().ok_or_else(unknown)
             }
             None if offset.is_empty() => Ok(0),
             _ => Err(unknown()),
