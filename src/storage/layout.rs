@@ -3,7 +3,7 @@
 //! ```text
 //! guests/NAME/spec.json     what was applied (state.rs)
 //! guests/NAME/rootfs/       its files, with the ids that the guest sees
-//! images/KEY/rootfs/        a prepared image, shared by the guests made from it
+//! images/KEY/rootfs/        a prepared image, shared by the guests made from it (may be a link)
 //! xid/N -> NAME             who has which context id (xid.rs)
 //! lock/NAME                 one command a guest at a time (lock.rs)
 //! tmp/                      what is being made; swept when its maker is gone (scratch.rs)
@@ -76,6 +76,11 @@ impl Layout {
         self.root.join("tmp")
     }
 
+    /// Images that are being made: beside the others, so that a finished one is only renamed.
+    pub fn images_tmp(&self) -> PathBuf {
+        self.images().join(".tmp")
+    }
+
     /// Lock files.
     pub fn locks(&self) -> PathBuf {
         self.root.join("lock")
@@ -105,7 +110,6 @@ impl Layout {
         for dir in [
             self.root.clone(),
             self.guests(),
-            self.images(),
             self.tmp(),
             self.locks(),
             self.xids(),
@@ -113,10 +117,13 @@ impl Layout {
             make_private(&dir)?;
             trusted(&dir, Sticky::Refused)?;
         }
-        for ancestor in self.root.ancestors().skip(1) {
-            trusted(ancestor, Sticky::Accepted)?;
-        }
-        Ok(())
+        ancestors(&self.root)?;
+        // Images are large and can be made again, so they may be kept elsewhere: a link that root has put here.
+        make_private(&self.images())?;
+        let images =
+            fs::canonicalize(self.images()).context(|| format!("resolve `{}`", self.images().display()))?;
+        trusted(&images, Sticky::Refused)?;
+        ancestors(&images)
     }
 }
 
@@ -132,6 +139,12 @@ fn make_private(dir: &Path) -> Result<()> {
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.context(|| format!("make `{}`", dir.display())),
     }
+}
+
+fn ancestors(dir: &Path) -> Result<()> {
+    dir.ancestors()
+        .skip(1)
+        .try_for_each(|above| trusted(above, Sticky::Accepted))
 }
 
 fn trusted(dir: &Path, sticky: Sticky) -> Result<()> {
@@ -207,5 +220,11 @@ mod tests {
                 .to_string()
                 .contains("is not a directory")
         );
+        fs::remove_file(layout.tmp()).unwrap();
+        fs::rename(layout.images(), dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("../elsewhere", layout.images()).unwrap();
+        layout.ensure().unwrap();
+        fs::set_permissions(dir.path().join("elsewhere"), fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(layout.ensure().unwrap_err().kind(), Kind::Denied);
     }
 }

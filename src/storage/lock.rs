@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::Layout;
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Span};
+use crate::sys;
 
 /// Whether a command waits for another one that works on the same guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub fn acquire_telling(
             lock.sign(&path)?;
             return Ok(lock);
         }
+        sys::interrupt::check()?;
         let waited = begun.elapsed();
         let limit = match wait {
             Wait::No => Duration::ZERO,

@@ -25,10 +25,24 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes one.
+    /// Makes one for a guest.
     pub fn new(layout: &Layout) -> Result<Self> {
-        let tmp = layout.tmp();
-        let parent = File::open(&tmp).context(|| format!("open `{}`", tmp.display()))?;
+        Self::below(&layout.tmp())
+    }
+
+    /// Makes one for an image.
+    pub fn for_image(layout: &Layout) -> Result<Self> {
+        let tmp = layout.images_tmp();
+        match DirBuilder::new().mode(0o700).create(&tmp) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io(format!("make `{}`", tmp.display()), err))
+            }
+            _ => Self::below(&tmp),
+        }
+    }
+
+    fn below(tmp: &Path) -> Result<Self> {
+        let parent = File::open(tmp).context(|| format!("open `{}`", tmp.display()))?;
         loop {
             let path = tmp.join(unique());
             DirBuilder::new()
@@ -61,15 +75,20 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes what dead commands left in `tmp/`, and says what it was.
+/// Removes what dead commands left half made, and says what it was.
 pub fn sweep(layout: &Layout) -> Result<Vec<PathBuf>> {
-    let tmp = layout.tmp();
-    let parent = match File::open(&tmp) {
+    let mut swept = sweep_dir(&layout.tmp())?;
+    swept.extend(sweep_dir(&layout.images_tmp())?);
+    Ok(swept)
+}
+
+fn sweep_dir(tmp: &Path) -> Result<Vec<PathBuf>> {
+    let parent = match File::open(tmp) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.context(|| format!("open `{}`", tmp.display()))?,
     };
     let mut swept = Vec::new();
-    for entry in fs::read_dir(&tmp).context(|| format!("list `{}`", tmp.display()))? {
+    for entry in fs::read_dir(tmp).context(|| format!("list `{}`", tmp.display()))? {
         let entry = entry.context(|| format!("list `{}`", tmp.display()))?;
         let (path, name) = (entry.path(), entry.file_name());
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());

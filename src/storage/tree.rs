@@ -17,6 +17,7 @@ use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+pub(in crate::storage) use copy::is_the_guests;
 pub use copy::{Copied, Devices, Options, copy};
 
 use super::scratch;

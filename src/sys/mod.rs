@@ -19,3 +19,4 @@ pub mod probe;
 pub mod proc;
 pub mod rlimit;
 pub mod terminal;
+pub mod unshare;

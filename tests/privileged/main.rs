@@ -34,6 +34,7 @@ files! {
     cgroup_limits,
     harness,
     init,
+    image,
     landlock,
     netlink,
     terminal,

@@ -4,6 +4,9 @@
 //! made in a scratch directory and renamed into place, so there is a whole one or none, however the maker ends.
 
 mod busybox;
+mod debian;
+mod sources;
+mod tar;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -17,6 +20,7 @@ use super::scratch::{self, Scratch};
 use super::{Layout, Progress, lock, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Image};
+use crate::sys;
 
 /// An image that guests can be made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +75,20 @@ pub fn prepare(
                 path,
             })
         }
-        Image::Debian(_) | Image::Tar(_) => Err(Error::new(
-            Kind::Unsupported,
-            format!("the image `{image}` cannot be made"),
-        )),
+        Image::Debian(suite) => {
+            let debian = debian::Debian::new(suite, packages)?;
+            let key = debian.key()?;
+            cached(layout, &key, progress, |dir| {
+                debian.build(layout, &key, dir, progress)
+            })
+        }
+        Image::Tar(path) => {
+            progress.stage(&format!("reading {}", path.display()));
+            let archive = tar::Archive::open(path)?;
+            cached(layout, &archive.key()?, progress, |dir| {
+                archive.unpack(dir, progress)
+            })
+        }
     }
 }
 
@@ -110,6 +124,9 @@ pub fn install(
             "{} device nodes were left out of {name}: a guest gets its own /dev",
             copied.devices_skipped
         ));
+    }
+    if prepared.key.starts_with("debian-") {
+        debian::personalise(&made, progress)?;
     }
     commit(&to, &made, &rootfs)
 }
@@ -157,11 +174,14 @@ fn cached(
                 progress.stage(&format!("waiting for another command that makes {key}"));
                 told = true;
             }
-            None => std::thread::sleep(Duration::from_millis(20)),
+            None => {
+                sys::interrupt::check()?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
     };
     if !prepared.path.is_dir() {
-        let scratch = Scratch::new(layout)?;
+        let scratch = Scratch::for_image(layout)?;
         let made = scratch.path().join("image");
         make_dir(&made, 0o700)?;
         build(&made)?;
@@ -262,7 +282,8 @@ mod tests {
         });
         assert_eq!(made.into_inner(), 1);
         assert!(layout.images().join("key/rootfs").is_dir());
-        assert_eq!(fs::read_dir(layout.images()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(layout.images()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(layout.images_tmp()).unwrap().count(), 0);
     }
 
     #[test]
@@ -274,7 +295,7 @@ mod tests {
         });
         assert!(failed.is_err());
         assert!(!layout.images().join("key").exists());
-        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(layout.images_tmp()).unwrap().count(), 0);
         cached(&layout, "key", &Silent, |dir| {
             make_dir(&dir.join("rootfs"), 0o755)
         })

@@ -109,6 +109,7 @@ impl Run<'_> {
             };
             let kind = type_of(&stat);
             self.copied.entries += 1;
+            sys::interrupt::check()?;
             if kind == SFlag::S_IFDIR {
                 if depth >= DEPTH {
                     return Err(too_deep(&path));
