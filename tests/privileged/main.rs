@@ -30,6 +30,10 @@ macro_rules! files {
 
 // In alphabetical order, one a line, so that two branches that each add one merge.
 files! {
+    bpf,
+    bpf_refused,
+    bpf_tcp,
+    bpf_udp,
     cgroup,
     cgroup_limits,
     harness,

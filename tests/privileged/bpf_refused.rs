@@ -1,0 +1,153 @@
+//! What the fence refuses.
+
+use hostel::bpf::{Devices, Mode};
+
+use crate::bpf::Yard;
+use crate::support::{World, tests};
+
+tests! {
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_foreign_address_is_not_available,
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_cgroup_without_an_entry_gets_nothing,
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_cgroup_below_a_guest_is_the_guest,
+    [Root, Cgroup2, Bpf, Tool("python3")] => raw_sockets_are_refused_unless_granted,
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_raw_socket_cannot_spoof,
+    [Root, Cgroup2, Bpf, Tool("python3")] => protocols_past_the_hooks_are_refused,
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_guest_that_is_forgotten_is_cut_off,
+    [Root, Cgroup2, Bpf, Tool("python3")] => an_open_guest_is_left_alone,
+    [Root, Cgroup2, Bpf, Tool("python3")] => only_harmless_devices_are_open,
+}
+
+fn a_foreign_address_is_not_available(world: &World) {
+    let yard = Yard::new(world);
+    let [a4, b4] = [world.address(1).to_string(), world.address(2).to_string()];
+    let [a, b] = [yard.guest(0, &[&a4, "fd00:a::1"]), yard.guest(1, &[&b4, "fd00:b::1"])];
+    let (l4, l6) = (b.xid.loopback4(), b.xid.loopback6());
+    let script = format!(
+        "for kind in [SOCK_STREAM, SOCK_DGRAM]:\n    \
+             for a in ['{b4}', '::ffff:{b4}', 'fd00:b::1', '192.0.2.1', '::ffff:192.0.2.1', '2001:db8::1', '{l4}', '::ffff:{l4}', '{l6}', '224.0.0.1', 'ff02::1']:\n        \
+                 print(fails(bound, a, 80, kind))"
+    );
+    assert_eq!(a.says(&script), ["EADDRNOTAVAIL"; 22].join("\n"));
+    assert_eq!(
+        a.says(&format!(
+            "[bound(a, 80, k).close() for k in [SOCK_STREAM, SOCK_DGRAM] for a in ['{a4}', '::ffff:{a4}', 'fd00:a::1']]; print('fine')"
+        )),
+        "fine"
+    );
+}
+
+fn a_cgroup_without_an_entry_gets_nothing(world: &World) {
+    let yard = Yard::new(world);
+    let stranger = yard.stranger(0);
+    assert_eq!(
+        stranger.says("for f in [AF_INET, AF_INET6]:\n    for k in [SOCK_STREAM, SOCK_DGRAM]: print(fails(socket, f, k))"),
+        ["EPERM"; 4].join("\n")
+    );
+    assert_eq!(stranger.says("socketpair(); print('unix is fine')"), "unix is fine");
+}
+
+fn a_cgroup_below_a_guest_is_the_guest(world: &World) {
+    let yard = Yard::new(world);
+    let guest = yard.guest(0, &[&world.address(1).to_string()]);
+    let below = guest.cgroup.join("system.slice/web.service");
+    std::fs::create_dir_all(&below).unwrap();
+    let enter = format!("echo $$ >{}/cgroup.procs; exec \"$@\"", below.display());
+    let script = "import socket; s = socket.socket(); s.bind(('0.0.0.0', 80)); s.listen(); c = socket.create_connection(('127.0.0.1', 80)); print(s.accept()[1][0])";
+    let output = crate::support::tool("sh", ["-c", &enter, "sh", "python3", "-c", script]).ok();
+    output.stdout("127.0.0.1\n");
+    std::fs::remove_dir(&below).unwrap();
+    std::fs::remove_dir(below.parent().unwrap()).unwrap();
+}
+
+fn raw_sockets_are_refused_unless_granted(world: &World) {
+    let yard = Yard::new(world);
+    let guest = yard.guest(0, &[&world.address(1).to_string()]);
+    // Root of the host, so that nothing but the fence can refuse.
+    let raw = "import socket\ntry: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1); print('made')\nexcept PermissionError: print('EPERM')";
+    let run = || {
+        let enter = format!("echo $$ >{}/cgroup.procs; exec python3 -c \"$0\"", guest.cgroup.display());
+        crate::bpf::said(&crate::support::tool("sh", ["-c", &enter, raw]).ok())
+    };
+    assert_eq!(run(), "EPERM");
+    guest.admit(&[&world.address(1).to_string()], true).unwrap();
+    assert_eq!(run(), "made");
+}
+
+fn a_raw_socket_cannot_spoof(world: &World) {
+    let yard = Yard::new(world);
+    let [a4, b4] = [world.address(1).to_string(), world.address(2).to_string()];
+    let [a, b] = [yard.guest(0, &[&a4]), yard.guest(1, &[&b4])];
+    a.admit(&[&a4], true).unwrap();
+    let victim = b.serve("s = bound('0.0.0.0', 99, SOCK_DGRAM); print('ready', flush=True); print(s.recvfrom(99)[1][0])");
+    let script = format!(
+        "import socket, struct\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 255)\n\
+         def send(src, dst):\n    \
+             packet = struct.pack('>BBHHHBBH4s4s', 0x45, 0, 29, 0, 0, 64, 17, 0, socket.inet_aton(src), socket.inet_aton(dst)) + struct.pack('>HHHH', 7, 99, 9, 0) + b'x'\n    \
+             try: s.sendto(packet, (dst, 0)); print('sent')\n    \
+             except PermissionError: print('EPERM')\n\
+         send('{b4}', '{b4}'); send('192.0.2.1', '{b4}'); send('{a4}', '127.0.0.1'); send('{a4}', '{b4}')"
+    );
+    let enter = format!("echo $$ >{}/cgroup.procs; exec python3 -c \"$0\"", a.cgroup.display());
+    let output = crate::bpf::said(&crate::support::tool("sh", ["-c", &enter, &script]).ok());
+    assert_eq!(output, "EPERM\nEPERM\nEPERM\nsent");
+    // The first that arrives is the honest one.
+    victim.wait().code(0).stdout(&format!("ready\n{a4}\n"));
+}
+
+fn protocols_past_the_hooks_are_refused(world: &World) {
+    let yard = Yard::new(world);
+    let guest = yard.guest(0, &[&world.address(1).to_string()]);
+    // MPTCP 262, SCTP 132, UDP-Lite 136, DCCP 33: where the kernel has it at all, the answer is the same.
+    assert_eq!(
+        guest.says(
+            "for f in [AF_INET, AF_INET6]:\n    \
+             for k, p in [(SOCK_STREAM, 262), (SOCK_STREAM, 132), (SOCK_DGRAM, 136)]:\n        \
+             r = fails(socket, f, k, p); print('refused' if r in ('EPROTONOSUPPORT', 'ESOCKTNOSUPPORT') else r)"
+        ),
+        ["refused"; 6].join("\n")
+    );
+}
+
+fn a_guest_that_is_forgotten_is_cut_off(world: &World) {
+    let yard = Yard::new(world);
+    let [a4, b4] = [world.address(1).to_string(), world.address(2).to_string()];
+    let [a, b] = [yard.guest(0, &[&a4, "fd00:a::1"]), yard.guest(1, &[&b4, "fd00:b::1"])];
+    let _server = a.serve("serve('a', listener('::', 80))");
+    let ask = "setdefaulttimeout(1); print(ask('fd00:a::1', 80))";
+    assert_eq!(b.says(ask), "a at [fd00:a::1]:80 from [fd00:b::1]; here [fd00:b::1]");
+    yard.fence().forget(a.cgroup_id()).unwrap();
+    assert_ne!(b.says(ask).split(' ').next(), Some("a"));
+}
+
+fn an_open_guest_is_left_alone(world: &World) {
+    let yard = Yard::new(world);
+    let guest = yard.stranger(0);
+    guest.admit_as(Mode::Open, Devices::Usual).unwrap();
+    assert_eq!(
+        guest.says("s = listener('127.0.0.1', 8080); c = create_connection(('127.0.0.1', 8080)); print(*s.accept()[1][:1], *c.getpeername()); print(show(listener('0.0.0.0', 8081).getsockname()))"),
+        "127.0.0.1 127.0.0.1 8080\n0.0.0.0:8081"
+    );
+    let seen = crate::bpf::said(&yard.host("s = listener('127.0.0.1', 8082); print(show(s.getsockname()))").ok());
+    assert_eq!(seen, "127.0.0.1:8082");
+}
+
+fn only_harmless_devices_are_open(world: &World) {
+    let yard = Yard::new(world);
+    let guest = yard.guest(0, &[&world.address(1).to_string()]);
+    let nodes = world.dir.join("dev");
+    std::fs::create_dir(&nodes).unwrap();
+    for (name, kind, major, minor) in [("mem", "c", "1", "1"), ("loop", "b", "7", "0"), ("null", "c", "1", "3"), ("urandom", "c", "1", "9")] {
+        crate::support::tool("mknod", [nodes.join(name).to_str().unwrap(), kind, major, minor]).ok();
+    }
+    let enter = format!(
+        "echo $$ >{}/cgroup.procs; cd {}; for n in null urandom mem loop; do (exec <$n) 2>/dev/null && echo $n open || echo $n closed; done; mknod x c 1 1 2>/dev/null || echo no mknod",
+        guest.cgroup.display(),
+        nodes.display()
+    );
+    let run = || crate::support::tool("sh", ["-c", &enter]).run();
+    run().stdout("null open\nurandom open\nmem closed\nloop closed\nno mknod\n");
+    guest.admit_as(crate::bpf::bind(&[], false), Devices::All).unwrap();
+    let output = run();
+    output.stdout_has("loop open");
+}
