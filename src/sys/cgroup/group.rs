@@ -4,12 +4,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 use super::dir::Dir;
 use super::host::{Controller, Host, Place};
 use super::knob::{self, Knob};
 use super::root::{Root, name_is_plain};
-use super::{events, id, kill, v1, v2};
+use super::{events, id, kill, stats, v1, v2};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, HostPid, Limits};
 
@@ -318,7 +319,7 @@ impl Group {
                 Place::Unified => v2::read(&self.dir, controller, &mut limits)?,
                 Place::V1(index) => {
                     if let (Some(dir), Some(parent)) = (self.v1(index)?, self.root.v1(index)?) {
-                        v1::read(&dir, &parent, controller, &mut limits)?;
+                        v1::read(&dir, parent, controller, &mut limits)?;
                     }
                 }
                 Place::Absent => {}
@@ -415,12 +416,17 @@ impl Group {
             Err(err) if matches!(err.errno(), Some(Errno::EOPNOTSUPP | Errno::ENOENT)) => {
                 // Not waited for: a process that does not freeze is killed as well, only less surely at once.
                 self.write_freeze(true)?;
-                let result = kill::each(self);
+                let result = kill::each(self, Signal::SIGKILL).map(drop);
                 self.write_freeze(false)?;
                 result
             }
             other => other,
         }
+    }
+
+    /// `signal` to every process that is in it now; how many there were. For a context without an init to ask.
+    pub fn signal(&self, signal: Signal) -> Result<usize> {
+        kill::each(self, signal)
     }
 
     /// Waits until no process is in it. [`Kind::Timeout`] names those that are left at `deadline`.
@@ -467,7 +473,7 @@ impl Group {
             .controllers
             .contains(&Controller::Cpuset)
         {
-            v1::inherit_cpuset(&parent, &dir)?;
+            v1::inherit_cpuset(parent, &dir)?;
         }
         Ok(dir)
     }
@@ -531,10 +537,8 @@ fn collect(dir: &Dir, pids: &mut Vec<HostPid>) -> Result<()> {
         Err(err) if err.errno() == Some(Errno::EOPNOTSUPP) => {}
         Err(err) => return Err(err),
     }
-    for child in dir.children()? {
-        if let Some(child) = dir.child(&child)? {
-            collect(&child, pids)?;
-        }
+    for child in stats::children(dir)? {
+        collect(&child, pids)?;
     }
     Ok(())
 }
