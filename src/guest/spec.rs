@@ -165,6 +165,17 @@ pub enum HookMoment {
     PostStop,
 }
 
+impl std::fmt::Display for HookMoment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            HookMoment::PreStart => "pre_start",
+            HookMoment::PostStart => "post_start",
+            HookMoment::PreStop => "pre_stop",
+            HookMoment::PostStop => "post_stop",
+        })
+    }
+}
+
 /// How a hook is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

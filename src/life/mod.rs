@@ -1,7 +1,43 @@
 //! The verbs: each carries out a plan on the kernel.
+//!
+//! State is observed: whether a guest runs, its processes and limits are asked of the kernel by its context id.
+//! A file is only kept for what the kernel cannot know (`storage::state`).
 
+pub mod apply;
+pub mod build;
+pub mod command;
+pub mod context;
+pub mod destroy;
 pub mod doctor;
+pub mod exec;
+mod guest_dev;
+pub mod health;
+pub mod hooks;
+pub mod host;
 pub mod images;
-pub mod relay;
-
 pub mod init_config;
+mod inside;
+pub mod launch;
+mod masks;
+pub mod observe;
+pub mod pause;
+pub mod relay;
+pub mod set;
+pub mod start;
+pub mod stop;
+pub mod sweep;
+pub mod users;
+
+pub use command::Command;
+pub use context::Outcome;
+pub use host::Host;
+
+/// The cgroup below a guest's in which an init of its own and everything under it run. The keeper is beside it, in
+/// [`KEEPER`]: a cgroup whose controllers are handed down may have no processes of its own (`cgroups(7)`).
+const PAYLOAD: &str = "payload";
+/// See [`PAYLOAD`].
+const KEEPER: &str = "keeper";
+
+/// How long a command waits for another that works on the same guest: longer than any start or stop takes that
+/// does not hang, shorter than a person's patience.
+const WAIT: crate::storage::lock::Wait = crate::storage::lock::Wait::UpTo(crate::guest::Span::from_secs(60));

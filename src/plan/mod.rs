@@ -4,8 +4,10 @@
 //! recipes and what is on the host into the actions of one `apply`. `--plan`, the errors, the tests and the
 //! kernel side all speak of these same values.
 
+pub mod diff;
 pub mod launch;
 pub mod step;
 
+pub use diff::{Action, Change, Effect, Fact, Facts, Options, Plan, Verb, diff};
 pub use launch::launch;
 pub use step::{Phase, Program, Step};

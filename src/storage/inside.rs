@@ -17,7 +17,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat};
 
 use super::{scratch, tree};
-use crate::error::{Error, Kind as Failure, Result};
+use crate::error::{Context as _, Error, Kind as Failure, Result};
 use crate::sys;
 
 /// A tree that its own processes may have filled with traps.
@@ -37,6 +37,19 @@ pub enum Kind {
 }
 
 impl Inside {
+    /// The last component of what `path` leads to when every link is followed: what program a name is.
+    pub fn final_name(&self, path: &Path) -> Result<String> {
+        use std::os::fd::AsRawFd as _;
+        let label = || format!("open `{}:{}`", self.label, path.display());
+        let file =
+            crate::sys::open::in_root(self.root(), path, OFlag::O_PATH, Mode::empty()).context(label)?;
+        let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).context(label)?;
+        Ok(real
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default())
+    }
+
     /// The tree at `root`, a path that the guest cannot bend. `label` names it in errors: the guest's name.
     pub fn open(root: &Path, label: impl Into<String>) -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

@@ -312,4 +312,70 @@ mod tests {
     fn show_of_no_process() {
         assert_eq!(show(HostPid(0x3fff_ffff)).unwrap_err().kind(), Kind::NotFound);
     }
+
+    /// Capabilities belong to a thread, so a test may throw its own away.
+    fn in_a_thread(work: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(work).join().unwrap();
+    }
+
+    fn is_root() -> bool {
+        own().unwrap().effective.contains("setpcap".parse().unwrap())
+    }
+
+    #[test]
+    fn restricted_for_good() {
+        if !is_root() {
+            return;
+        }
+        in_a_thread(|| {
+            let set: CapSet = ["chown", "setpcap"]
+                .iter()
+                .map(|cap| cap.parse::<Cap>().unwrap())
+                .collect();
+            assert_eq!(confirm(set).unwrap_err().kind(), Kind::Internal);
+            restrict(set).unwrap();
+            confirm(set).unwrap();
+            let own = own().unwrap();
+            assert_eq!(
+                (own.bounding, own.effective, own.ambient),
+                (set, set, CapSet::EMPTY)
+            );
+            // Less is possible, more is not.
+            restrict(set.without("setpcap".parse().unwrap())).unwrap();
+            let err = restrict(set).unwrap_err();
+            assert_eq!(err.kind(), Kind::Denied);
+            assert_eq!(err.to_string(), "keep `setpcap`: hostel does not have it itself");
+        });
+    }
+
+    #[test]
+    fn ambient_and_inheritable_are_emptied() {
+        if !is_root() {
+            return;
+        }
+        in_a_thread(|| {
+            let chown = caps::Capability::CAP_CHOWN;
+            caps::raise(None, caps::CapSet::Inheritable, chown).unwrap();
+            caps::raise(None, caps::CapSet::Ambient, chown).unwrap();
+            let set: CapSet = ["chown"].iter().map(|cap| cap.parse::<Cap>().unwrap()).collect();
+            assert_eq!(confirm_raw(set.bits()), Err(Errno::EPERM));
+            restrict(set).unwrap();
+            confirm(set).unwrap();
+        });
+    }
+
+    #[test]
+    fn nothing_at_all() {
+        if !is_root() {
+            return;
+        }
+        in_a_thread(|| {
+            restrict(CapSet::EMPTY).unwrap();
+            confirm(CapSet::EMPTY).unwrap();
+            set_no_new_privs().unwrap();
+            assert!(has_no_new_privs().unwrap());
+            assert_eq!(set_securebits(securebits::NO_ROOT), Err(Errno::EPERM));
+            assert_eq!(read_securebits().unwrap() & securebits::NO_ROOT, 0);
+        });
+    }
 }

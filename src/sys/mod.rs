@@ -19,5 +19,6 @@ pub mod pidfd;
 pub mod probe;
 pub mod proc;
 pub mod rlimit;
+pub mod signal;
 pub mod terminal;
 pub mod unshare;

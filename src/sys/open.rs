@@ -2,11 +2,11 @@
 //!
 //! These functions return the bare errno: only their callers know whose tree it is and can name it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{FcntlArg, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 /// How often an `EAGAIN` is retried: the kernel gives it when a rename or mount anywhere on the host raced with
@@ -55,4 +55,18 @@ fn open(
         }
     }
     Err(Errno::EAGAIN)
+}
+
+/// A copy of `fd` with the lowest free number from `least` up, closed on exec.
+pub fn duplicate_from(fd: impl AsFd, least: i32) -> Result<OwnedFd, Errno> {
+    let number = nix::fcntl::fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least))?;
+    // SAFETY: the kernel made the descriptor for this call and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Makes `number` a copy of `fd` that stays open on exec. Whatever had that number is closed.
+pub fn duplicate_to(fd: impl AsFd, number: i32) -> Result<(), Errno> {
+    // SAFETY: dup2(2) takes two numbers; the caller gives up whatever it held as `number`, which is one of its
+    // standard streams or a place below the first descriptor that it owns.
+    Errno::result(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) }).map(drop)
 }

@@ -190,6 +190,26 @@ pub fn age(process: &Stat) -> Result<Duration> {
     Ok(uptime()?.saturating_sub(ticks(process.start)))
 }
 
+/// Whether `pid` has a handler of its own for `signal`, or ignores it; `false` is the default action. `None` when
+/// it is gone.
+pub fn catches(pid: HostPid, signal: i32) -> Result<Option<bool>> {
+    let path = format!("/proc/{pid}/status");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        Err(err) => return Err(Error::io(format!("read `{path}`"), err)),
+    };
+    let mask = |field: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(field));
+        line.and_then(|l| u64::from_str_radix(l.trim(), 16).ok())
+            .unwrap_or(0)
+    };
+    let bit = 1_u64
+        .checked_shl(u32::try_from(signal - 1).unwrap_or(64))
+        .unwrap_or(0);
+    Ok(Some((mask("SigCgt:") | mask("SigIgn:")) & bit != 0))
+}
+
 /// Among the processes of a guest, its pid 1: the one that has exactly one pid namespace below ours and is the
 /// first in it. With an own init that is the keeper.
 pub fn init_of(pids: &[HostPid]) -> Result<Option<HostPid>> {

@@ -4,13 +4,12 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 
 use super::dir::Dir;
 use super::host::{Controller, Host, Place};
 use super::knob::{self, Knob};
 use super::root::{Root, name_is_plain};
-use super::{events, id, kill, stats, v1, v2};
+use super::{events, id, kill, v1, v2};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, HostPid, Limits};
 
@@ -34,6 +33,16 @@ pub struct Change {
     /// Memory is limited, but pages that the guest already had are not counted against it, because it ran
     /// without a v1 memory cgroup until now and this kernel does not move charges (gone in Linux 6.13).
     pub uncounted: bool,
+}
+
+impl Change {
+    /// What to tell the user, if anything.
+    pub fn warning(self) -> Option<&'static str> {
+        self.uncounted.then_some(
+            "memory that the guest has already does not count towards its new limit before a restart: this host's \
+             cgroup v1 does not move it",
+        )
+    }
 }
 
 impl Group {
@@ -319,7 +328,7 @@ impl Group {
                 Place::Unified => v2::read(&self.dir, controller, &mut limits)?,
                 Place::V1(index) => {
                     if let (Some(dir), Some(parent)) = (self.v1(index)?, self.root.v1(index)?) {
-                        v1::read(&dir, parent, controller, &mut limits)?;
+                        v1::read(&dir, &parent, controller, &mut limits)?;
                     }
                 }
                 Place::Absent => {}
@@ -416,17 +425,12 @@ impl Group {
             Err(err) if matches!(err.errno(), Some(Errno::EOPNOTSUPP | Errno::ENOENT)) => {
                 // Not waited for: a process that does not freeze is killed as well, only less surely at once.
                 self.write_freeze(true)?;
-                let result = kill::each(self, Signal::SIGKILL).map(drop);
+                let result = kill::each(self);
                 self.write_freeze(false)?;
                 result
             }
             other => other,
         }
-    }
-
-    /// `signal` to every process that is in it now; how many there were. For a context without an init to ask.
-    pub fn signal(&self, signal: Signal) -> Result<usize> {
-        kill::each(self, signal)
     }
 
     /// Waits until no process is in it. [`Kind::Timeout`] names those that are left at `deadline`.
@@ -473,7 +477,7 @@ impl Group {
             .controllers
             .contains(&Controller::Cpuset)
         {
-            v1::inherit_cpuset(parent, &dir)?;
+            v1::inherit_cpuset(&parent, &dir)?;
         }
         Ok(dir)
     }
@@ -537,8 +541,10 @@ fn collect(dir: &Dir, pids: &mut Vec<HostPid>) -> Result<()> {
         Err(err) if err.errno() == Some(Errno::EOPNOTSUPP) => {}
         Err(err) => return Err(err),
     }
-    for child in stats::children(dir)? {
-        collect(&child, pids)?;
+    for child in dir.children()? {
+        if let Some(child) = dir.child(&child)? {
+            collect(&child, pids)?;
+        }
     }
     Ok(())
 }

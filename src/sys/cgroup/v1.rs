@@ -68,11 +68,10 @@ pub(super) fn knobs(controller: Controller, limits: &Limits, devices: &Devices) 
                     })
                 })
             });
-            let weight = limits
-                .io_weight
-                .filter(|weight| *weight != 100)
-                .map(|weight| knob("io_weight", "blkio.bfq.weight", bfq_weight(weight).to_string()));
-            throttles.chain(weight).collect()
+            let weight = bfq_weight(limits.io_weight.unwrap_or(100));
+            throttles
+                .chain([knob("io_weight", "blkio.bfq.weight", weight.to_string())])
+                .collect()
         }
     }
 }

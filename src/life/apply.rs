@@ -1,0 +1,382 @@
+//! `hostel apply`: carries out a plan, guest after guest in the order of their dependencies, as many at once as
+//! there are processors.
+//!
+//! Each action runs in a process of its own: the kernel side of a start needs one thread, and a copy of this
+//! process is cheaper than a new one. It dies with this process, so a killed apply is a set of killed verbs, each of
+//! which is safe to kill.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sched::CloneFlags;
+use serde::{Deserialize, Serialize};
+
+use super::hooks::HookRunner;
+use super::host::Host;
+use super::stop::StopHow;
+use super::{WAIT, build, destroy, health, observe, set, start, stop};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::{GuestName, Spec};
+use crate::plan::{Action, Fact, Facts, Plan, Verb};
+use crate::storage::state::{self, Applied, RecipeRef};
+use crate::storage::{Progress, fill, lock, xid};
+use crate::sys::{clone, interrupt, pidfd};
+
+/// What an apply may do, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct ApplyOptions {
+    /// How many guests are worked on at once.
+    pub jobs: usize,
+    /// Build guests anew whose files come from elsewhere now. What was in them is lost.
+    pub rebuild: bool,
+    /// Do not wait until guests are healthy, also where another depends on them.
+    pub no_wait: bool,
+}
+
+impl Default for ApplyOptions {
+    fn default() -> Self {
+        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            jobs,
+            rebuild: false,
+            no_wait: false,
+        }
+    }
+}
+
+/// Told what an apply does. `guest` begins and ends once for each action, in any order between guests.
+pub trait Watcher {
+    /// The work on a guest has begun.
+    fn begin(&self, action: &Action);
+    /// A stage of the work on a guest; in the process of that work.
+    fn stage(&self, guest: &GuestName, what: &str);
+    /// The work on a guest is done.
+    fn done(&self, action: &Action);
+}
+
+/// What is on the host, for a plan.
+pub fn facts(host: &Host) -> Result<Facts> {
+    let mut facts = Facts::new();
+    for name in state::list(&host.layout)? {
+        let Some(applied) = state::read(&host.layout, &name)? else {
+            continue;
+        };
+        let mut fact = Fact {
+            spec: applied.spec,
+            started: None,
+            xid: applied.xid,
+            drift: Vec::new(),
+            recipe: applied.recipe.map(|r| r.path.to_string_lossy().into_owned()),
+        };
+        if let Some(group) = observe::group(host, fact.xid)?
+            && group.is_populated()?
+        {
+            // Without a record of its start (it was killed between the two) it runs with what was applied.
+            let started = applied.started.unwrap_or_else(|| fact.spec.clone());
+            fact.drift = group.drift(&started.limits)?;
+            fact.started = Some(started);
+        }
+        facts.insert(name, fact);
+    }
+    Ok(facts)
+}
+
+/// Carries out `plan`, which was made from `specs` and this host. Stops at the first failure: what that action had
+/// begun is undone, what others have finished stays.
+pub fn apply(
+    host: &Host,
+    plan: &Plan,
+    specs: &[Spec],
+    recipe: Option<&RecipeRef>,
+    options: ApplyOptions,
+    hooks: &dyn HookRunner,
+    watcher: &dyn Watcher,
+) -> Result<()> {
+    if let Some(action) = plan
+        .actions
+        .iter()
+        .find(|a| a.verb == Verb::Rebuild && !options.rebuild)
+    {
+        let why: Vec<&str> = action.changes.iter().map(|c| c.path.as_str()).collect();
+        return Err(Error::new(
+            Kind::State,
+            format!(
+                "guest `{}` must be built anew ({}), which loses what is in it",
+                action.guest,
+                why.join(", ")
+            ),
+        )
+        .with_hint("`--rebuild` allows it"));
+    }
+    host.layout.ensure()?;
+    if !plan.actions.is_empty() {
+        // Once, not in every worker at once.
+        host.cgroup_root()?;
+        host.fence()?;
+    }
+    let specs: BTreeMap<&GuestName, &Spec> = specs.iter().map(|s| (&s.name, s)).collect();
+    let work = Work {
+        host,
+        recipe,
+        options,
+        hooks,
+        watcher,
+    };
+    let mut waiting: Vec<&Action> = plan.actions.iter().collect();
+    let mut busy: Vec<Worker> = Vec::new();
+    let mut open: BTreeSet<&GuestName> = plan.actions.iter().map(|a| &a.guest).collect();
+    let mut failed: Option<Error> = None;
+    loop {
+        if failed.is_none() && interrupt::pending().is_some() {
+            failed = interrupt::check().err();
+        }
+        while failed.is_none() && busy.len() < options.jobs.max(1) {
+            let Some(next) = waiting
+                .iter()
+                .position(|a| !a.after.iter().any(|name| open.contains(name)))
+            else {
+                break;
+            };
+            let action = waiting.remove(next);
+            watcher.begin(action);
+            match work.begin(action, specs.get(&action.guest).copied()) {
+                Ok(worker) => busy.push(worker),
+                Err(err) => failed = Some(err),
+            }
+        }
+        if busy.is_empty() {
+            break;
+        }
+        let (worker, result) = finished(&mut busy)?;
+        match result {
+            Ok(()) => {
+                open.remove(&worker.guest);
+                if let Some(action) = plan.actions.iter().find(|a| a.guest == worker.guest) {
+                    watcher.done(action);
+                }
+            }
+            Err(err) => {
+                failed = Some(match failed.take() {
+                    Some(first) => first.and_also(err),
+                    None => err,
+                });
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// A process that works on one guest.
+struct Worker {
+    guest: GuestName,
+    child: clone::Child,
+    report: OwnedFd,
+}
+
+/// An error on its way from a worker.
+#[derive(Serialize, Deserialize)]
+struct Report {
+    kind: String,
+    message: String,
+    hint: Option<String>,
+    also: Vec<String>,
+}
+
+struct Work<'a> {
+    host: &'a Host,
+    recipe: Option<&'a RecipeRef>,
+    options: ApplyOptions,
+    hooks: &'a dyn HookRunner,
+    watcher: &'a dyn Watcher,
+}
+
+impl Work<'_> {
+    fn begin(&self, action: &Action, spec: Option<&Spec>) -> Result<Worker> {
+        let (report, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "make a pipe")?;
+        let child = clone::spawn(CloneFlags::empty(), None, || {
+            let result = clone::die_with_parent()
+                .context(|| "watch the parent")
+                .and_then(|()| self.carry_out(action, spec));
+            let Err(err) = result else { return 0 };
+            let report = Report {
+                kind: err.kind().as_str().to_owned(),
+                message: err.to_string(),
+                hint: err.hint().map(str::to_owned),
+                also: err.also().iter().map(ToString::to_string).collect(),
+            };
+            let bytes = serde_json::to_vec(&report).unwrap_or_default();
+            // A reader that is gone does not need it.
+            let _ = nix::unistd::write(&write, &bytes);
+            1
+        })?;
+        Ok(Worker {
+            guest: action.guest.clone(),
+            child,
+            report,
+        })
+    }
+
+    fn carry_out(&self, action: &Action, spec: Option<&Spec>) -> Result<()> {
+        let host = self.host;
+        let name = &action.guest;
+        let _lock = lock::acquire(&host.layout, name, WAIT)?;
+        let progress = Stages {
+            guest: name,
+            watcher: self.watcher,
+        };
+        let spec = || {
+            spec.ok_or_else(|| {
+                Error::new(
+                    Kind::Internal,
+                    format!("`{name}` is in the plan and in no recipe"),
+                )
+            })
+        };
+        match action.verb {
+            Verb::Create => {
+                build::build_locked(host, spec()?, self.recipe.cloned(), &progress)?;
+                self.start(name)
+            }
+            Verb::Start => {
+                self.record(spec()?, &progress)?;
+                self.start(name)
+            }
+            Verb::Update => {
+                let applied = observe::applied(host, name)?;
+                let spec = spec()?;
+                if let Some(what) = set::set_live(host, &applied, &spec.limits)?.warning() {
+                    progress.warning(what);
+                }
+                self.record(spec, &progress)?;
+                // Only what is live differs, so it runs with all of it now.
+                let mut applied = observe::applied(host, name)?;
+                applied.started = Some(spec.clone());
+                state::write(&host.layout, name, &applied)
+            }
+            Verb::Restart => {
+                progress.stage("stop");
+                stop::stop_locked(host, name, StopHow::default(), self.hooks)?;
+                self.record(spec()?, &progress)?;
+                self.start(name)
+            }
+            Verb::Rebuild => {
+                // The new image first: when it cannot be had, nothing has happened.
+                let spec = spec()?;
+                crate::storage::image::prepare(&host.layout, &spec.image, &spec.packages, &progress)?;
+                progress.stage("stop");
+                stop::stop_locked(host, name, StopHow::default(), self.hooks)?;
+                destroy::destroy_locked(host, name)?;
+                build::build_locked(host, spec, self.recipe.cloned(), &progress)?;
+                self.start(name)
+            }
+            Verb::Destroy => {
+                progress.stage("stop");
+                stop::stop_locked(host, name, StopHow::default(), self.hooks)?;
+                destroy::destroy_locked(host, name)
+            }
+        }
+    }
+
+    fn start(&self, name: &GuestName) -> Result<()> {
+        start::start_locked(self.host, name, self.hooks)?;
+        if self.options.no_wait {
+            return Ok(());
+        }
+        let Err(err) = health::wait_healthy(self.host, name, None) else {
+            return Ok(());
+        };
+        // The start is one step: a guest that does not get healthy is not left half up.
+        let applied = observe::applied(self.host, name)?;
+        Err(match stop::kill_and_clear(self.host, &applied) {
+            Ok(()) => err,
+            Err(other) => err.and_also(other),
+        })
+    }
+
+    /// Makes `spec` what is applied, its files written.
+    fn record(&self, spec: &Spec, progress: &dyn Progress) -> Result<()> {
+        let host = self.host;
+        let mut applied: Applied = observe::applied(host, &spec.name)?;
+        if spec.xid.is_some_and(|wanted| wanted != applied.xid) {
+            // A number that somebody else has is refused here, and the guest keeps its own.
+            let old = applied.xid;
+            applied.xid = xid::allocate(&host.layout, &spec.name, spec.xid)?;
+            xid::release_one(&host.layout, &spec.name, old)?;
+        }
+        if applied.spec.files != spec.files || applied.spec.hostname != spec.hostname {
+            fill::fill(&host.layout, &spec.name, spec, progress)?;
+        }
+        applied.spec = spec.clone();
+        applied.recipe = self.recipe.cloned();
+        env!("CARGO_PKG_VERSION").clone_into(&mut applied.hostel);
+        state::write(&host.layout, &spec.name, &applied)
+    }
+}
+
+/// The stages of a build, told with the guest's name.
+struct Stages<'a> {
+    guest: &'a GuestName,
+    watcher: &'a dyn Watcher,
+}
+
+impl Progress for Stages<'_> {
+    fn stage(&self, what: &str) {
+        self.watcher.stage(self.guest, what);
+    }
+}
+
+/// Waits for a worker to end, and takes what it has to say.
+fn finished(busy: &mut Vec<Worker>) -> Result<(Worker, Result<()>)> {
+    let index = loop {
+        let mut fds: Vec<PollFd> = busy
+            .iter()
+            .map(|w| PollFd::new(w.child.pidfd.as_fd(), PollFlags::POLLIN))
+            .collect();
+        match nix::poll::poll(&mut fds, PollTimeout::NONE) {
+            // The workers have got the signal too, and undo what they are at.
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(Error::os("wait for the work on guests", errno)),
+            Ok(_) => {
+                if let Some(index) = fds.iter().position(|fd| fd.any().unwrap_or(false)) {
+                    break index;
+                }
+            }
+        }
+    };
+    let worker = busy.swap_remove(index);
+    let ended = pidfd::wait(&worker.child.pidfd)?;
+    if ended == pidfd::Ended::Code(0) {
+        return Ok((worker, Ok(())));
+    }
+    let mut text = String::new();
+    let mut report = std::fs::File::from(worker.report.try_clone().context(|| "duplicate")?);
+    report
+        .read_to_string(&mut text)
+        .context(|| "read the report of the work on a guest")?;
+    let err = match serde_json::from_str::<Report>(&text) {
+        Ok(report) => {
+            let kind = Kind::from_word(&report.kind).unwrap_or(Kind::Internal);
+            let err = report
+                .also
+                .into_iter()
+                .fold(Error::new(kind, report.message), |err, also| {
+                    err.and_also(Error::new(Kind::System, also))
+                });
+            match report.hint {
+                Some(hint) => err.with_hint(hint),
+                None => err,
+            }
+        }
+        Err(_) => Error::new(
+            Kind::Internal,
+            format!(
+                "the work on `{}` ended with {ended:?} and said nothing",
+                worker.guest
+            ),
+        ),
+    };
+    Ok((worker, Err(err)))
+}

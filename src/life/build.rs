@@ -1,0 +1,104 @@
+//! `hostel build`: a guest's files from its image, and what is kept of it.
+
+use super::WAIT;
+use super::host::Host;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::{GuestName, Spec, Xid};
+use crate::storage::lock;
+use crate::storage::state::{self, Applied, RecipeRef};
+use crate::storage::{Progress, fill, image, xid};
+
+/// Makes the files of a guest that is not there yet, and remembers what it is. Whole or not at all: until the last
+/// step it has no `spec.json`, and what has none is taken away by the next command.
+pub fn build(
+    host: &Host,
+    spec: &Spec,
+    recipe: Option<RecipeRef>,
+    progress: &dyn Progress,
+) -> Result<Applied> {
+    host.layout.ensure()?;
+    let _lock = lock::acquire(&host.layout, &spec.name, WAIT)?;
+    build_locked(host, spec, recipe, progress)
+}
+
+/// The same for a caller that holds the guest's lock.
+pub(super) fn build_locked(
+    host: &Host,
+    spec: &Spec,
+    recipe: Option<RecipeRef>,
+    progress: &dyn Progress,
+) -> Result<Applied> {
+    let name = &spec.name;
+    if state::read(&host.layout, name)?.is_some() {
+        return Err(
+            Error::new(Kind::Exists, format!("guest `{name}` is there already"))
+                .with_hint(format!("`hostel destroy {name}` takes it away, with its files")),
+        );
+    }
+    let made = make(host, spec, recipe, progress);
+    made.map_err(|err| match undo(host, name) {
+        Ok(()) => err,
+        Err(other) => err.and_also(other),
+    })
+    .context(|| format!("build `{name}`"))
+}
+
+fn make(host: &Host, spec: &Spec, recipe: Option<RecipeRef>, progress: &dyn Progress) -> Result<Applied> {
+    let name = &spec.name;
+    // A build that was killed may have left files without a specification.
+    image::remove(&host.layout, name)?;
+    let xid = xid::allocate(&host.layout, name, spec.xid)?;
+    check_ids(xid)?;
+    let prepared = image::prepare(&host.layout, &spec.image, &spec.packages, progress)?;
+    image::install(&host.layout, name, &prepared, progress)?;
+    fill::fill(&host.layout, name, spec, progress)?;
+    let applied = Applied {
+        spec: spec.clone(),
+        xid,
+        recipe,
+        image_key: prepared.key,
+        hostel: env!("CARGO_PKG_VERSION").to_owned(),
+        started: None,
+    };
+    state::write(&host.layout, name, &applied)?;
+    Ok(applied)
+}
+
+/// Takes back a build that failed, or a guest that does not run: its specification first, so that there is never a
+/// guest without files.
+pub(super) fn undo(host: &Host, name: &GuestName) -> Result<()> {
+    state::remove(&host.layout, name)?;
+    image::remove(&host.layout, name)?;
+    xid::release(&host.layout, name)
+}
+
+/// Refuses a number whose ids `/etc/subuid` gives to somebody else: two that share ids can signal each other.
+fn check_ids(xid: Xid) -> Result<()> {
+    let (first, last) = (
+        u64::from(xid.id_base()),
+        u64::from(xid.id_base()) + u64::from(Xid::IDS) - 1,
+    );
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        // No such file: nobody was given any.
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        for line in text.lines() {
+            let mut fields = line.split(':');
+            let (Some(owner), Some(from), Some(count)) = (fields.next(), fields.next(), fields.next()) else {
+                continue;
+            };
+            let (Ok(from), Ok(count)) = (from.parse::<u64>(), count.trim().parse::<u64>()) else {
+                continue;
+            };
+            if from <= last && first < from.saturating_add(count) {
+                return Err(Error::new(
+                    Kind::Exists,
+                    format!(
+                        "the ids of context {xid} ({first} to {last}) overlap those of `{owner}` in `{file}`"
+                    ),
+                )
+                .with_hint("take another `xid`: its ids begin at xid × 65536"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! What a new process runs, and with what environment, directory and descriptors.
+
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use super::inside::{Failure, place};
+
+/// Where a guest's programs are looked up when its environment has no PATH (as Debian's `login.defs` for root).
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program with its arguments and surroundings.
+#[derive(Debug, Default)]
+pub struct Command {
+    /// The program and its arguments. A program without `/` is looked up in the PATH of `env`.
+    pub argv: Vec<OsString>,
+    /// Its whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Its working directory, as it sees it.
+    pub dir: Option<PathBuf>,
+    /// Whether it is killed when hostel ends before it.
+    pub dies_with_parent: bool,
+    /// Descriptors that it gets as 0, 1, 2 ...; empty: the caller's 0 to 2.
+    pub fds: Vec<OwnedFd>,
+}
+
+impl Command {
+    /// A command with the caller's environment, its PATH replaced when `is_rooted` in another tree.
+    pub fn new(argv: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Replaces this process by the program. Returns only when that fails.
+    pub(super) fn exec(&self) -> Failure {
+        let Some(program) = self.argv.first() else {
+            return Failure {
+                errno: Errno::EINVAL,
+                what: "no command was given".into(),
+            };
+        };
+        let failed = |errno| Failure {
+            errno,
+            what: format!("`{}`", program.to_string_lossy()),
+        };
+        if !self.fds.is_empty()
+            && let Err(errno) = place(&self.fds.iter().collect::<Vec<_>>())
+        {
+            return failed(errno);
+        }
+        let c_strings = || -> Result<(Vec<CString>, Vec<CString>), Errno> {
+            let argv = self.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?;
+            let env = self
+                .env
+                .iter()
+                .map(|(key, value)| c_pair(key, value))
+                .collect::<Result<_, _>>()?;
+            Ok((argv, env))
+        };
+        let (argv, env) = match c_strings() {
+            Ok(both) => both,
+            Err(errno) => return failed(errno),
+        };
+        let mut worst = Errno::ENOENT;
+        for path in self.candidates(program) {
+            let Ok(path) = c_string(&path) else { continue };
+            let Err(errno) = nix::unistd::execve(&path, &argv, &env);
+            match errno {
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                // Found but not allowed: say so, unless a later directory has one that runs (execvp(3)).
+                Errno::EACCES => worst = Errno::EACCES,
+                other => return failed(other),
+            }
+        }
+        failed(worst)
+    }
+
+    /// Replaces this process by hostel's init, which is sealed in memory and has no path. Returns only when that
+    /// fails.
+    pub(super) fn exec_init(&self, init: OwnedFd, payload: Option<&OwnedFd>) -> Result<(), Failure> {
+        // 0 to 2, the configuration on 3, and on 4 the cgroup of the guest's own init (see `init_config`).
+        let fds: Vec<&OwnedFd> = self.fds.iter().chain(payload).collect();
+        // Above the descriptors that are placed, and closed by the exec itself.
+        let keep = i32::try_from(fds.len()).unwrap_or(i32::MAX);
+        let init = crate::sys::open::duplicate_from(init, keep)?;
+        place(&fds)?;
+        let argv: [&CStr; 1] = [c"init"];
+        let env: [&CStr; 0] = [];
+        let Err(errno) = nix::unistd::execveat(
+            init,
+            c"",
+            &argv.map(CStr::to_owned),
+            &env.map(CStr::to_owned),
+            nix::fcntl::AtFlags::AT_EMPTY_PATH,
+        );
+        Err(Failure {
+            errno,
+            what: "hostel's init".into(),
+        })
+    }
+
+    /// The paths at which the program may be.
+    fn candidates(&self, program: &OsStr) -> Vec<OsString> {
+        if program.as_bytes().contains(&b'/') {
+            return vec![program.to_owned()];
+        }
+        let path = self
+            .env
+            .iter()
+            .find(|(key, _)| key == "PATH")
+            .map_or(OsStr::new(PATH), |(_, value)| value);
+        let dirs = path.as_bytes().split(|b| *b == b':');
+        let join = |dir: &[u8]| {
+            let dir: &[u8] = if dir.is_empty() { b"." } else { dir };
+            OsStr::from_bytes(&[dir, b"/", program.as_bytes()].concat()).to_owned()
+        };
+        dirs.map(join).collect()
+    }
+}
+
+fn c_string(text: &OsStr) -> Result<CString, Errno> {
+    CString::new(text.as_bytes()).ok().ok_or(Errno::EINVAL)
+}
+
+fn c_pair(key: &OsStr, value: &OsStr) -> Result<CString, Errno> {
+    CString::new([key.as_bytes(), b"=", value.as_bytes()].concat())
+        .ok()
+        .ok_or(Errno::EINVAL)
+}

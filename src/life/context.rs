@@ -1,0 +1,164 @@
+//! `hostel context`: runs a command in a context, waits for it, and leaves nothing behind.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::command::Command;
+use super::host::Host;
+use super::launch::{Running, launch};
+use crate::error::{Error, Kind, Result};
+use crate::guest::{Bytes, Context, Identity, Span, Xid};
+use crate::plan::{self, Program, Step};
+use crate::storage::xid;
+use crate::sys::pidfd::{self, Ended};
+use crate::sys::proc;
+use crate::sys::signal::{Noted, Notes};
+
+/// How long a process may take to die of the signal that a timeout sends before it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How a command ended and what it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub ended: Ended,
+    /// Whether its time was over.
+    pub is_timed_out: bool,
+    /// The most memory that it had, where the kernel counts it.
+    pub memory_peak: Option<Bytes>,
+}
+
+/// The steps that [`run`] would carry out. Touches nothing; the number of an ephemeral context is only known when
+/// it runs, so the highest is shown.
+pub fn steps(context: &Context, argv: &[String]) -> Result<Vec<Step>> {
+    let xid = match context.identity {
+        Identity::Xid(xid) => Some(xid),
+        Identity::Spectator => Some(Xid::SPECTATOR),
+        Identity::Ephemeral => needs_number(context).then_some(Xid::MAX),
+    };
+    plan::launch(context, xid, Program::Command(argv.to_vec()))
+}
+
+/// Runs `command` in `context` and waits for it; everything of the context is gone when this returns.
+///
+/// A `timeout` sends SIGTERM, and SIGKILL five seconds later. SIGTERM, SIGHUP and SIGINT that hostel gets meanwhile are
+/// passed on.
+pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Span>) -> Result<Outcome> {
+    let argv: Vec<String> = command
+        .argv
+        .iter()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    let program = Program::Command(argv);
+    let running = match context.identity {
+        Identity::Xid(xid) => start(host, context, Some(xid), program, command)?,
+        Identity::Spectator => start(host, context, Some(Xid::SPECTATOR), program, command)?,
+        Identity::Ephemeral if needs_number(context) => ephemeral(host, context, &program, command)?,
+        Identity::Ephemeral => start(host, context, None, program, command)?,
+    };
+    let waited = wait(&running, context.isolate.pid, timeout);
+    let memory_peak = match running.group() {
+        Some(group) => group.usage()?.memory_peak,
+        None => None,
+    };
+    running.clear(host)?;
+    let (ended, is_timed_out) = waited?;
+    Ok(Outcome {
+        ended,
+        is_timed_out,
+        memory_peak,
+    })
+}
+
+/// Whether the host must know the context by a number.
+fn needs_number(context: &Context) -> bool {
+    context.isolate.user || !context.bind.is_empty() || context.limits != crate::guest::Limits::default()
+}
+
+fn start(
+    host: &Host,
+    context: &Context,
+    xid: Option<Xid>,
+    program: Program,
+    command: &Command,
+) -> Result<Running> {
+    let steps = plan::launch(context, xid, program)?;
+    let label = xid.map_or_else(|| "context".to_owned(), |xid| format!("context {xid}"));
+    launch(host, &label, xid, &steps, command)
+}
+
+/// Takes a free number from the upper half of the range. The cgroup is the lock: whoever makes it has the number.
+fn ephemeral(host: &Host, context: &Context, program: &Program, command: &Command) -> Result<Running> {
+    const RANGE: u32 = 16_384;
+    // Begins where no other process begins, so that contexts started at once do not all try the same numbers.
+    let first = std::process::id() % RANGE;
+    for i in 0..RANGE {
+        let xid = Xid::new(Xid::MAX.get() - (first + i) % RANGE)?;
+        if xid::owner(&host.layout, xid)?.is_some() {
+            continue;
+        }
+        match start(host, context, Some(xid), program.clone(), command) {
+            Err(err) if matches!(err.kind(), Kind::Exists | Kind::Busy) => {}
+            other => return other,
+        }
+    }
+    Err(
+        Error::new(Kind::Exists, "every number for a context without one is in use")
+            .with_hint("give it a number with `--xid`"),
+    )
+}
+
+/// Waits for the first process, passing signals on.
+fn wait(running: &Running, is_first: bool, timeout: Option<Span>) -> Result<(Ended, bool)> {
+    let notes = Notes::begin()?;
+    let mut deadline = timeout.map(|t| Instant::now() + t.duration());
+    let mut is_timed_out = false;
+    let pidfd = &running.child.pidfd;
+    loop {
+        match pidfd::wait_until(pidfd.as_fd(), deadline) {
+            Ok(true) => return Ok((pidfd::wait(pidfd)?, is_timed_out)),
+            Ok(false) if is_timed_out => {
+                send(running, libc::SIGKILL);
+                deadline = None;
+            }
+            Ok(false) => {
+                is_timed_out = true;
+                pass_on(
+                    running,
+                    is_first,
+                    Noted {
+                        signal: libc::SIGTERM,
+                        is_from_terminal: false,
+                    },
+                );
+                deadline = Some(Instant::now() + GRACE);
+            }
+            Err(err) if err.kind() == Kind::Interrupted => {
+                if let Some(noted) = notes.take() {
+                    pass_on(running, is_first, noted);
+                }
+            }
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+/// Passes a signal on to the first process. Process 1 of a namespace that has no handler for it would not notice
+/// (`pid_namespaces(7)`), though the sender wants it to end: it gets SIGKILL.
+fn pass_on(running: &Running, is_first: bool, noted: Noted) {
+    // A process that cannot be read has ended.
+    let catches = proc::catches(running.child.pid, noted.signal)
+        .ok()
+        .flatten()
+        .unwrap_or(true);
+    if is_first && !catches {
+        send(running, libc::SIGKILL);
+    } else if !noted.is_from_terminal {
+        send(running, noted.signal);
+    }
+}
+
+fn send(running: &Running, signal: i32) {
+    // ESRCH: it has just ended, which is what was wanted.
+    let _ = pidfd::signal(&running.child.pidfd, signal);
+}

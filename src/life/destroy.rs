@@ -1,0 +1,33 @@
+//! `hostel destroy`: a guest, its files and everything that is kept of it.
+
+use super::WAIT;
+use super::build;
+use super::host::Host;
+use super::observe;
+use super::stop;
+use crate::error::{Error, Kind, Result};
+use crate::guest::GuestName;
+use crate::storage::lock;
+
+/// Takes a guest away for good. One that runs is refused.
+pub fn destroy(host: &Host, name: &GuestName) -> Result<()> {
+    let lock = lock::acquire(&host.layout, name, WAIT)?;
+    destroy_locked(host, name)?;
+    lock.remove(&host.layout, name)
+}
+
+/// The same for a caller that holds the guest's lock.
+pub(super) fn destroy_locked(host: &Host, name: &GuestName) -> Result<()> {
+    let applied = observe::applied(host, name)?;
+    if let Some(group) = observe::group(host, applied.xid)?
+        && group.is_populated()?
+    {
+        return Err(
+            Error::new(Kind::State, format!("guest `{name}` runs")).with_hint(format!(
+                "`hostel stop {name}` first, or `hostel destroy --force {name}`"
+            )),
+        );
+    }
+    stop::clear(host, &applied)?;
+    build::undo(host, name)
+}

@@ -1,0 +1,114 @@
+//! A guest's `/dev`: a small tmpfs with the harmless devices of the host, its own pseudo-terminals, shared memory
+//! and message queues. Nothing of the root's own `/dev` is used but the directory it is mounted on.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::Mode;
+
+use super::inside::Failure;
+use crate::error::{Context, Result};
+use crate::sys::mount::{self, Attr};
+use crate::sys::open;
+
+/// The character devices that every guest has (`null(4)`, `full(4)`, `random(4)`, `tty(4)`). None gives access to
+/// anything but the process's own terminal.
+const DEVICES: [&CStr; 6] = [c"null", c"zero", c"full", c"random", c"urandom", c"tty"];
+
+/// Links that programs expect, from `/dev/NAME` to what `/proc` and devpts have.
+const LINKS: [(&CStr, &CStr); 6] = [
+    (c"fd", c"/proc/self/fd"),
+    (c"stdin", c"/proc/self/fd/0"),
+    (c"stdout", c"/proc/self/fd/1"),
+    (c"stderr", c"/proc/self/fd/2"),
+    (c"ptmx", c"pts/ptmx"),
+    (c"core", c"/proc/kcore"),
+];
+
+/// The host's device files as detached mounts, taken while the host's `/dev` is still the one that counts.
+pub(super) fn open_host_devices() -> Result<Vec<(&'static CStr, OwnedFd)>> {
+    let dev = nix::fcntl::open(
+        c"/dev",
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .context(|| "open `/dev`")?;
+    let open = |name: &'static CStr| {
+        let mount = mount::clone_tree(Some(dev.as_fd()), name, false)
+            .context(|| format!("open `/dev/{}`", name.to_string_lossy()))?;
+        Ok((name, mount))
+    };
+    DEVICES.into_iter().map(open).collect()
+}
+
+/// Makes and fills `/dev` of `root`.
+pub(super) fn make(root: &OwnedFd, devices: &[(&'static CStr, OwnedFd)]) -> Result<(), Failure> {
+    let at = |what: &'static str| {
+        move |errno| Failure {
+            errno,
+            what: what.into(),
+        }
+    };
+    match nix::sys::stat::mkdirat(root, "dev", Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(at("make `/dev`")(errno)),
+    }
+    let target = open::child_dir(root, Path::new("dev")).map_err(at(
+        "`/dev` of the root is a link or a file; it must be a directory",
+    ))?;
+    // No device file that the guest could make here would open (it can make none): the six below are mounts of
+    // their own. 64 k is room for what programs leave in /dev by mistake, not for a memory hog.
+    let options: [(&CStr, Option<&CStr>); 3] = [
+        (c"mode", Some(c"0755")),
+        (c"size", Some(c"64k")),
+        (c"nr_inodes", Some(c"256")),
+    ];
+    let dev = mount::new_fs(c"tmpfs", &options, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("tmpfs"))?;
+    mount::attach(&dev, target)?;
+
+    for (name, device) in devices {
+        mount::attach(device, make_file(&dev, name)?).map_err(at("bind a device"))?;
+    }
+    // What the keeper of a guest's own init binds its terminal on.
+    make_file(&dev, c"console")?;
+    for (name, target) in LINKS {
+        nix::unistd::symlinkat(target, &dev, name)?;
+    }
+    // 5 is the group `tty` of every distribution; ptmxmode lets every user of the guest open a terminal.
+    let pts: [(&CStr, Option<&CStr>); 3] = [
+        (c"ptmxmode", Some(c"0666")),
+        (c"mode", Some(c"0620")),
+        (c"gid", Some(c"5")),
+    ];
+    submount(&dev, c"pts", c"devpts", &pts, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("devpts"))?;
+    let shm: [(&CStr, Option<&CStr>); 1] = [(c"mode", Some(c"1777"))];
+    submount(&dev, c"shm", c"tmpfs", &shm, Attr::NOSUID.and(Attr::NODEV)).map_err(at("shared memory"))?;
+    submount(&dev, c"mqueue", c"mqueue", &[], Attr::DATA).map_err(at("message queues"))?;
+    Ok(())
+}
+
+fn make_file(dev: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    nix::fcntl::openat(dev, name, flags, Mode::from_bits_truncate(0o600))
+}
+
+fn submount(
+    dev: &OwnedFd,
+    name: &CStr,
+    kind: &CStr,
+    options: &[(&CStr, Option<&CStr>)],
+    attr: Attr,
+) -> Result<(), Errno> {
+    nix::sys::stat::mkdirat(dev, name, Mode::from_bits_truncate(0o755))?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let target = nix::fcntl::openat(dev, name, flags, Mode::empty())?;
+    mount::attach(mount::new_fs(kind, options, attr)?, target)
+}
+
+/// Whether `name` is there (for the masks, which exist or not with the kernel's configuration).
+pub(super) fn exists(dir: &OwnedFd, name: &CStr) -> bool {
+    nix::sys::stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+}

@@ -1,0 +1,95 @@
+//! The host as one command sees it: where hostel keeps its files, its cgroup, its BPF programs.
+//!
+//! Nothing is opened before it is needed, and nothing is kept but descriptors.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+use crate::bpf::{self, Fence};
+use crate::error::{Error, Kind, Result};
+use crate::storage::Layout;
+use crate::sys::cgroup::{self, Root};
+
+/// What one command works on.
+pub struct Host {
+    /// Where hostel keeps its files.
+    pub layout: Layout,
+    cgroup: String,
+    run: PathBuf,
+    hierarchies: OnceCell<cgroup::Host>,
+    root: OnceCell<Root>,
+    fence: OnceCell<Fence>,
+}
+
+impl Host {
+    /// The host that the environment names: `HOSTEL_ROOT` (`/var/lib/hostel`), `HOSTEL_CGROUP` (`hostel`),
+    /// `HOSTEL_RUN` (`/run/hostel`).
+    pub fn open() -> Result<Self> {
+        Ok(Self {
+            layout: Layout::from_env(),
+            cgroup: text("HOSTEL_CGROUP", "hostel")?,
+            run: PathBuf::from(text("HOSTEL_RUN", "/run/hostel")?),
+            hierarchies: OnceCell::new(),
+            root: OnceCell::new(),
+            fence: OnceCell::new(),
+        })
+    }
+
+    /// The cgroup hierarchies that are mounted.
+    pub fn hierarchies(&self) -> Result<&cgroup::Host> {
+        once(&self.hierarchies, cgroup::Host::detect)
+    }
+
+    /// The path of hostel's own cgroup below each hierarchy's mount.
+    pub fn cgroup_path(&self) -> &str {
+        &self.cgroup
+    }
+
+    /// hostel's own cgroup, made when it is not there.
+    pub fn cgroup_root(&self) -> Result<&Root> {
+        once(&self.root, || Root::ensure(self.hierarchies()?, &self.cgroup))
+    }
+
+    /// hostel's own cgroup, if it is there.
+    pub fn existing_root(&self) -> Result<Option<&Root>> {
+        if self.root.get().is_none() {
+            match Root::open(self.hierarchies()?, &self.cgroup)? {
+                Some(root) => drop(self.root.set(root)),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.root.get())
+    }
+
+    /// The directory of the pinned BPF programs and maps.
+    pub fn pins(&self) -> Result<PathBuf> {
+        bpf::pins_dir(&self.run, std::path::Path::new(&self.cgroup))
+    }
+
+    /// The programs that are chbind, attached when they are not.
+    pub fn fence(&self) -> Result<&Fence> {
+        once(&self.fence, || {
+            let root = self.cgroup_root()?;
+            Fence::ensure(root.fd(), root.level(), &self.pins()?)
+        })
+    }
+}
+
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if cell.get().is_none() {
+        // Empty, and this process has one thread: it cannot be set in between.
+        let _ = cell.set(make()?);
+    }
+    cell.get()
+        .ok_or_else(|| Error::new(Kind::Internal, "a value that was just made is gone"))
+}
+
+fn text(name: &str, default: &str) -> Result<String> {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => Ok(value),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(default.to_owned()),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Error::new(Kind::Usage, format!("`{name}` is not UTF-8")))
+        }
+    }
+}

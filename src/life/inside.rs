@@ -1,0 +1,223 @@
+//! The part of a start that the new process carries out itself, between `clone3(2)` and `execve(2)`.
+//!
+//! It has a copy of hostel's memory and descriptors, and answers to nobody yet: it is process 1 of its namespace
+//! and waits until hostel has mapped its ids. Everything it touches of the host was opened by hostel before, as
+//! descriptors in [`Inside`]; every path of the guest's own tree is opened without following a link out of it.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+use nix::sys::stat::Mode;
+
+use super::command::Command;
+use super::guest_dev;
+use crate::plan::{Phase, Program, Step};
+use crate::sys::mount::{self, Attr};
+use crate::sys::{caps, clone, landlock, netlink, open};
+
+/// What the process was given by hostel.
+pub(super) struct Inside<'a> {
+    pub(super) steps: &'a [Step],
+    pub(super) command: &'a Command,
+    /// The detached root, owners mapped.
+    pub(super) root: Option<OwnedFd>,
+    /// The detached mounts, in the order of their steps.
+    pub(super) mounts: Vec<OwnedFd>,
+    /// The host's `/sys`, detached; `None` with a network namespace of its own, where a new one is made.
+    pub(super) sys: Option<OwnedFd>,
+    /// Device files of the host, detached.
+    pub(super) devices: Vec<(&'static CStr, OwnedFd)>,
+    /// The cgroup into which the keeper puts the guest's own init.
+    pub(super) payload: Option<OwnedFd>,
+    /// hostel's init, sealed in memory.
+    pub(super) init: Option<OwnedFd>,
+}
+
+/// Why a step failed in the new process. Small and plain: it goes through a pipe.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) errno: Errno,
+    /// What exactly, where the step says it too coarsely.
+    pub(super) what: String,
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self {
+            errno,
+            what: String::new(),
+        }
+    }
+}
+
+fn at(what: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
+    move |errno| Failure {
+        errno,
+        what: what.into(),
+    }
+}
+
+impl Inside<'_> {
+    /// Carries out every step of the phase, in order. Returns only when one failed: which, and why.
+    pub(super) fn carry_out(&mut self) -> (usize, Failure) {
+        let steps = self.steps;
+        for (index, step) in steps
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| s.phase() == Phase::Inside)
+        {
+            if let Err(failure) = self.step(step) {
+                return (index, failure);
+            }
+        }
+        (
+            steps.len(),
+            Failure {
+                errno: Errno::EINVAL,
+                what: "a plan without a program".into(),
+            },
+        )
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::BecomeRoot => clone::become_user(0, 0, &[])?,
+            Step::CgroupRoot => nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?,
+            Step::PrivateMounts => mount::make_all_private()?,
+            Step::AttachRoot => {
+                // On `/` itself: the one directory that is surely there. The old root stays below it.
+                let old = open_path(c"/")?;
+                mount::attach(self.root()?, old)?;
+            }
+            Step::Proc => self.proc()?,
+            Step::Sys => self.sys()?,
+            Step::Dev => guest_dev::make(self.root()?, &self.devices)?,
+            Step::AttachMount(mount) => {
+                let from = self.mounts.remove(0);
+                let target = mount.target.as_path();
+                let to = open::in_root(
+                    self.root()?,
+                    target,
+                    OFlag::O_PATH | OFlag::O_CLOEXEC,
+                    Mode::empty(),
+                )?;
+                mount::attach(from, to)?;
+            }
+            Step::HostProc => host_proc()?,
+            Step::Pivot => {
+                let root = self.root.take().ok_or(Errno::EBADF)?;
+                mount::pivot(root)?;
+            }
+            Step::Hostname(name) => clone::set_hostname(name)?,
+            Step::LoopbackUp => netlink::lo_up()?,
+            Step::ScopeAbstractSockets => landlock::scope_abstract_sockets()?,
+            Step::Caps(set) => {
+                caps::restrict_raw(set.bits())?;
+                caps::confirm_raw(set.bits()).map_err(at("a dropped capability could be regained"))?;
+            }
+            Step::Exec(program) => self.exec(program)?,
+            // The other phases' steps are filtered out by `carry_out`.
+            _ => return Err(Errno::ENOSYS.into()),
+        }
+        Ok(())
+    }
+
+    fn root(&self) -> Result<&OwnedFd, Errno> {
+        self.root.as_ref().ok_or(Errno::EBADF)
+    }
+
+    /// A real directory directly below the root, made when it is not there. A link is refused: a root whose
+    /// `/proc` points elsewhere would have its process files there, unhidden.
+    fn own_dir(&self, name: &'static str) -> Result<OwnedFd, Failure> {
+        let root = self.root()?;
+        match open::child_dir(root, Path::new(name)) {
+            Err(Errno::ENOENT) => {
+                nix::sys::stat::mkdirat(root, name, Mode::from_bits_truncate(0o755))
+                    .map_err(at(format!("make `/{name}`")))?;
+                open::child_dir(root, Path::new(name)).map_err(at(format!("open `/{name}`")))
+            }
+            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Failure {
+                errno: Errno::ENOTDIR,
+                what: format!("`/{name}` of the root is a link or a file; it must be a directory"),
+            }),
+            other => other.map_err(at(format!("open `/{name}`"))),
+        }
+    }
+
+    fn proc(&self) -> Result<(), Failure> {
+        let target = self.own_dir("proc")?;
+        let proc = mount::new_fs(c"proc", &[], Attr::DATA)?;
+        mount::attach(&proc, target)?;
+        super::masks::hide(&proc)
+    }
+
+    fn sys(&mut self) -> Result<(), Failure> {
+        let target = self.own_dir("sys")?;
+        let sys = match self.sys.take() {
+            Some(sys) => sys,
+            None => mount::new_fs(c"sysfs", &[], Attr::DATA.and(Attr::RDONLY))?,
+        };
+        mount::attach(sys, target)?;
+        Ok(())
+    }
+
+    /// Runs the program. Returns only when it cannot be run.
+    fn exec(&mut self, program: &Program) -> Result<(), Failure> {
+        if let Some(dir) = &self.command.dir {
+            nix::unistd::chdir(dir).map_err(at(format!("enter directory `{}`", dir.display())))?;
+        }
+        if self.command.dies_with_parent {
+            clone::die_with_parent()?;
+        }
+        clone::reset_signals();
+        match program {
+            Program::Command(_) => {
+                clone::close_on_exec_from(3)?;
+                Err(self.command.exec())
+            }
+            Program::HostelInit | Program::Keeper(_) => {
+                let init = self.init.take().ok_or(Errno::EBADF)?;
+                self.command.exec_init(init, self.payload.as_ref())
+            }
+        }
+    }
+}
+
+/// In a spectator's own mount namespace: the host's `/proc`, so that every process is seen, but read-only.
+fn host_proc() -> Result<(), Failure> {
+    let proc = open_path(c"/proc")?;
+    let copy = mount::clone_tree(Some(proc.as_fd()), c"", true)?;
+    mount::set_attr(&copy, Attr::DATA.and(Attr::RDONLY))?;
+    mount::attach(copy, proc)?;
+    Ok(())
+}
+
+fn open_path(path: &CStr) -> Result<OwnedFd, Errno> {
+    nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Puts `fds` at 0, 1, 2 ... of this process, and marks every other to be closed at `exec`.
+pub(super) fn place(fds: &[&OwnedFd]) -> Result<(), Errno> {
+    let count = i32::try_from(fds.len()).ok().ok_or(Errno::EINVAL)?;
+    // First out of the way of each other: a source may stand where a target is to be.
+    let high: Vec<OwnedFd> = fds
+        .iter()
+        .map(|fd| crate::sys::open::duplicate_from(fd.as_fd(), count))
+        .collect::<Result<_, _>>()?;
+    for (target, fd) in (0..count).zip(&high) {
+        crate::sys::open::duplicate_to(fd.as_fd(), target)?;
+    }
+    clone::close_on_exec_from(count.cast_unsigned())
+}
+
+/// A path as C has it; one with a NUL in it does not exist.
+pub(super) fn c_path(path: impl AsRef<Path>) -> Result<CString, Errno> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_ref().as_os_str().as_bytes())
+        .ok()
+        .ok_or(Errno::ENOENT)
+}

@@ -1,0 +1,499 @@
+//! Carries out the steps of a start, and undoes them.
+//!
+//! What was done on the host is kept as a list of [`Undo`]; the same list takes everything back when a step
+//! fails, and when a context has ended. If hostel is killed in the middle, nothing is lost by that: all of it is
+//! found again in the kernel by the context's number (`sweep`).
+
+use std::io::Read as _;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::CloneFlags;
+
+use super::command::Command;
+use super::guest_dev;
+use super::host::Host;
+use super::inside::{Failure, Inside};
+use crate::bpf;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::{Isolate, Xid};
+use crate::plan::{Phase, Program, Step};
+use crate::sys::cgroup::Group;
+use crate::sys::mount::{self, Attr};
+use crate::sys::netlink::{Netlink, Owner};
+use crate::sys::{clone, idmap, pidfd, rlimit};
+
+/// How long a killed cgroup may take to become empty. A process in uninterruptible sleep may take longer; then
+/// the error says so.
+const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A context that runs, and how to take it from the host again.
+pub struct Running {
+    /// Its first process.
+    pub child: clone::Child,
+    undo: Vec<Undo>,
+}
+
+/// One thing that a start has put on the host.
+enum Undo {
+    Cgroup(Group, Claim),
+    Admitted(u64),
+    Address(u32, IpNet),
+}
+
+impl Running {
+    /// Its cgroup, if it has one.
+    pub fn group(&self) -> Option<&Group> {
+        group(&self.undo)
+    }
+
+    /// Takes everything of it from the host: processes, addresses, BPF entries, cgroup. In reverse order, and all
+    /// of it even when a part fails.
+    pub fn clear(self, host: &Host) -> Result<()> {
+        clear(host, self.undo)
+    }
+
+    /// Leaves everything as it is: the context outlives this command.
+    pub fn leave(self) -> clone::Child {
+        self.child
+    }
+}
+
+fn group(undo: &[Undo]) -> Option<&Group> {
+    undo.iter().find_map(|undo| {
+        if let Undo::Cgroup(group, _) = undo {
+            Some(group)
+        } else {
+            None
+        }
+    })
+}
+
+fn clear(host: &Host, undo: Vec<Undo>) -> Result<()> {
+    let mut failed: Option<Error> = None;
+    for done in undo.into_iter().rev() {
+        let result = match done {
+            Undo::Cgroup(group, _claim) => clear_group(&group),
+            Undo::Admitted(id) => host.fence().and_then(|fence| fence.forget(id)),
+            Undo::Address(index, net) => {
+                Netlink::open().and_then(|mut netlink| netlink.del_address(index, net))
+            }
+        };
+        if let Err(err) = result {
+            failed = Some(match failed {
+                Some(first) => first.and_also(err),
+                None => err,
+            });
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// The right to remove a cgroup that has no process: a lock on its directory, given up by the kernel when its
+/// holder ends. Without it `gc` could not tell one that is just being made from one that was left over.
+pub(super) type Claim = nix::fcntl::Flock<OwnedFd>;
+
+/// Claims a cgroup; `None` when somebody else has.
+pub(super) fn claim(group: &Group) -> Result<Option<Claim>> {
+    let own = nix::fcntl::openat(
+        group.fd(),
+        c".",
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    );
+    let own = own.context(|| format!("open the cgroup `{}`", group.name()))?;
+    match nix::fcntl::Flock::lock(own, nix::fcntl::FlockArg::LockExclusiveNonblock) {
+        Ok(claim) => Ok(Some(claim)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(Error::os(format!("lock the cgroup `{}`", group.name()), errno)),
+    }
+}
+
+/// Kills what is in a cgroup, waits until it is empty, and removes it.
+pub(super) fn clear_group(group: &Group) -> Result<()> {
+    if group.is_populated()? {
+        group.kill()?;
+        group.wait_empty(std::time::Instant::now() + KILL_DEADLINE)?;
+    }
+    group.remove()
+}
+
+/// Everything that the steps of a start share.
+struct Launch<'a> {
+    host: &'a Host,
+    label: &'a str,
+    xid: Option<Xid>,
+    undo: Vec<Undo>,
+    root: Option<OwnedFd>,
+    mounts: Vec<(OwnedFd, Option<Attr>)>,
+    child: Option<Waiting>,
+}
+
+/// A process that waits for the word to go on.
+struct Waiting {
+    child: clone::Child,
+    go: OwnedFd,
+    report: OwnedFd,
+}
+
+/// Carries out `steps` for `label` (the guest's name, or `context N`), which has the number `xid`.
+///
+/// On failure everything that was done is undone, and the error says which step failed and why.
+pub fn launch(
+    host: &Host,
+    label: &str,
+    xid: Option<Xid>,
+    steps: &[Step],
+    command: &Command,
+) -> Result<Running> {
+    let mut launch = Launch {
+        host,
+        label,
+        xid,
+        undo: Vec::new(),
+        root: None,
+        mounts: Vec::new(),
+        child: None,
+    };
+    let result = launch.carry_out(steps, command);
+    match result {
+        Ok(child) => Ok(Running {
+            child,
+            undo: launch.undo,
+        }),
+        Err(err) => {
+            if let Some(waiting) = launch.child.take() {
+                // It may have ended by itself: ESRCH is as good.
+                let _ = pidfd::signal(&waiting.child.pidfd, libc::SIGKILL);
+                let _ = pidfd::wait(&waiting.child.pidfd);
+            }
+            Err(match clear(host, launch.undo) {
+                Ok(()) => err,
+                Err(other) => err.and_also(other),
+            })
+        }
+    }
+}
+
+impl Launch<'_> {
+    fn carry_out(&mut self, steps: &[Step], command: &Command) -> Result<clone::Child> {
+        for step in steps.iter().filter(|step| step.phase() < Phase::Inside) {
+            let result = match step {
+                Step::Clone(isolate) => self.spawn(*isolate, steps, command),
+                other => self.host_step(other),
+            };
+            result.context(|| format!("{}: {step}", self.label))?;
+        }
+        self.let_go(steps)
+    }
+
+    fn host_step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Cgroup(limits) => {
+                let root = self.host.cgroup_root()?;
+                let name = self.number()?.cgroup_name();
+                let group = Group::create(root, &name, limits)?;
+                let claim =
+                    claim(&group)?.ok_or_else(|| Error::new(Kind::Busy, "another command makes it"))?;
+                self.undo.push(Undo::Cgroup(group, claim));
+            }
+            Step::Admit(addrs) => self.admit(addrs.as_deref())?,
+            Step::Address(net, device) => {
+                let mut netlink = Netlink::open()?;
+                let index = netlink.device(device)?.ok_or_else(|| {
+                    Error::new(
+                        Kind::NotFound,
+                        format!("the host has no network device `{device}`"),
+                    )
+                    .with_hint("`ip link` lists them")
+                })?;
+                netlink.add_address(index, *net, Owner(self.number()?))?;
+                self.undo.push(Undo::Address(index, *net));
+            }
+            Step::Loopback6(address) => {
+                let xid = self.number()?;
+                let mut netlink = Netlink::open()?;
+                if let crate::sys::netlink::Loopback6::Added { index } = netlink.ensure_loopback6(xid)? {
+                    self.undo
+                        .push(Undo::Address(index, IpNet::from(IpAddr::V6(*address))));
+                }
+            }
+            Step::OpenRoot(path) => {
+                let tree = open_tree(path, false)?;
+                if !mount_is_dir(&tree)? {
+                    return Err(Error::new(
+                        Kind::Invalid,
+                        format!("`{}` is not a directory", path.display()),
+                    ));
+                }
+                // No device file of the tree opens, whoever made it there.
+                mount::set_attr(&tree, Attr::NODEV).context(|| "set its attributes")?;
+                self.root = Some(tree);
+            }
+            Step::OpenMount(wanted) => {
+                let tree = open_tree(&wanted.source, false)?;
+                let mut attr = Attr::NOSUID.and(Attr::NODEV);
+                if wanted.readonly {
+                    attr = attr.and(Attr::RDONLY);
+                }
+                if wanted.noexec {
+                    attr = attr.and(Attr::NOEXEC);
+                }
+                // Attributes go on before the owners are mapped and long before anyone can reach it.
+                mount::set_attr(&tree, attr).context(|| "set its attributes")?;
+                self.mounts.push((tree, wanted.idmap.then_some(attr)));
+            }
+            Step::MapIds(xid) => clone::map_ids(self.waiting()?.child.pid, xid.id_base(), Xid::IDS)?,
+            Step::MapOwners => self.map_owners()?,
+            Step::Rlimit(kind, limit) => rlimit::set(Some(self.waiting()?.child.pid), *kind, *limit)?,
+            Step::Nice(nice) => rlimit::set_nice(self.waiting()?.child.pid, *nice)?,
+            other => return Err(internal(&format!("`{other}` is no step of the host's"))),
+        }
+        Ok(())
+    }
+
+    fn group(&self) -> Option<&Group> {
+        group(&self.undo)
+    }
+
+    fn number(&self) -> Result<Xid> {
+        self.xid
+            .ok_or_else(|| internal("a step that needs a context id, without one"))
+    }
+
+    fn waiting(&self) -> Result<&Waiting> {
+        self.child
+            .as_ref()
+            .ok_or_else(|| internal("a step on a process that is not there yet"))
+    }
+
+    fn admit(&mut self, addrs: Option<&[IpAddr]>) -> Result<()> {
+        let xid = self.number()?;
+        let id = self
+            .group()
+            .ok_or_else(|| internal("addresses without a cgroup"))?
+            .id()?;
+        let mode = match addrs {
+            None => bpf::Mode::Open,
+            Some(addrs) => bpf::Mode::Bind {
+                v4: addrs
+                    .iter()
+                    .filter_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None })
+                    .collect(),
+                v6: addrs
+                    .iter()
+                    .filter_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None })
+                    .collect(),
+                raw: false,
+            },
+        };
+        self.host.fence()?.admit(id, &bpf::Rule::new(xid, mode))?;
+        self.undo.push(Undo::Admitted(id));
+        Ok(())
+    }
+
+    /// Maps the owners of what was opened, now that the user namespace has its ids. The descriptors are shared
+    /// with the waiting process, so what is mapped here is mapped there.
+    fn map_owners(&mut self) -> Result<()> {
+        let userns = idmap::of(self.waiting()?.child.pid)?;
+        if let Some(root) = &self.root {
+            map_owners(root, &userns, Attr::NODEV)?;
+        }
+        for (tree, attr) in &self.mounts {
+            if let Some(attr) = attr {
+                map_owners(tree, &userns, *attr)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, isolate: Isolate, steps: &[Step], command: &Command) -> Result<()> {
+        let needs_tree = self.root.is_some();
+        let mut inside = Inside {
+            steps,
+            command,
+            root: duplicate(self.root.as_ref())?,
+            mounts: self
+                .mounts
+                .iter()
+                .map(|(tree, _)| tree.try_clone())
+                .collect::<Result<_, _>>()
+                .context(|| "duplicate")?,
+            sys: if needs_tree && !isolate.net {
+                Some(host_sys()?)
+            } else {
+                None
+            },
+            devices: if needs_tree {
+                guest_dev::open_host_devices()?
+            } else {
+                Vec::new()
+            },
+            payload: None,
+            init: match steps.last() {
+                Some(Step::Exec(Program::Command(_))) | None => None,
+                Some(_) => Some(super::init_config::memfd()?),
+            },
+        };
+        let (go_read, go) = pipe()?;
+        let (report, report_write) = pipe()?;
+        let is_kept = matches!(steps.last(), Some(Step::Exec(Program::Keeper(_))));
+        let keeper = match self.group() {
+            Some(group) if is_kept => Some(group.child(super::KEEPER)?),
+            _ => None,
+        };
+        let cgroup = keeper
+            .as_ref()
+            .map(AsFd::as_fd)
+            .or_else(|| self.group().map(Group::fd));
+        if is_kept && let Some(group) = self.group() {
+            inside.payload = Some(group.child(super::PAYLOAD)?);
+        }
+        let child = clone::spawn(flags(isolate), cgroup, || {
+            // Its copy of the writing end goes, so that hostel's death is seen as end of file.
+            let _ = nix::unistd::close(go.as_raw_fd());
+            child(&go_read, &report_write, &mut inside)
+        })?;
+        let pid = child.pid;
+        self.child = Some(Waiting { child, go, report });
+        // v1 hierarchies know no birth: it is moved while it waits, before it can make another process.
+        self.group().map_or(Ok(()), |group| group.attach(pid))
+    }
+
+    /// Gives the word, and waits until the program runs or a step has failed.
+    fn let_go(&mut self, steps: &[Step]) -> Result<clone::Child> {
+        let waiting = self
+            .child
+            .take()
+            .ok_or_else(|| internal("a plan without a process"))?;
+        nix::unistd::write(&waiting.go, b"g").context(|| format!("{}: wake the process", self.label))?;
+        drop(waiting.go);
+        let mut report = Vec::new();
+        std::fs::File::from(waiting.report)
+            .read_to_end(&mut report)
+            .context(|| format!("{}: wait for the process", self.label))?;
+        if report.is_empty() {
+            // The pipe was closed by the exec. A process that died before it is found by whoever waits.
+            return Ok(waiting.child);
+        }
+        pidfd::wait(&waiting.child.pidfd)?;
+        Err(self.explain(&report, steps))
+    }
+
+    fn explain(&self, report: &[u8], steps: &[Step]) -> Error {
+        let Some((head, what)) = report.split_first_chunk::<8>() else {
+            return internal("a short report");
+        };
+        let (index, errno) = unpack(*head);
+        let errno = Errno::from_raw(errno);
+        let what = String::from_utf8_lossy(what);
+        let step = steps
+            .get(index)
+            .map_or_else(|| "run".to_owned(), ToString::to_string);
+        let message = if what.is_empty() {
+            format!("{}: {step}", self.label)
+        } else {
+            format!("{}: {step}: {what}", self.label)
+        };
+        let err = Error::os(message, errno);
+        match (steps.get(index), errno) {
+            (Some(Step::Exec(_)), Errno::ENOENT) => err.with_kind(Kind::NotFound),
+            (Some(Step::Pivot), Errno::EINVAL) => err.with_hint(
+                "the host's root is an initramfs, which cannot be pivoted away from (pivot_root(2))",
+            ),
+            _ => err,
+        }
+    }
+}
+
+/// The new process: waits for the word, carries out its steps, and reports why it could not.
+fn child(go: &OwnedFd, report: &OwnedFd, inside: &mut Inside<'_>) -> i32 {
+    let mut word = [0];
+    // End of file: hostel has died, and nothing has happened yet.
+    if nix::unistd::read(go, &mut word) != Ok(1) {
+        return 125;
+    }
+    let (index, Failure { errno, what }) = inside.carry_out();
+    let mut bytes = pack(index, errno as i32).to_vec();
+    bytes.extend(what.as_bytes());
+    // Nobody is left to tell if this fails: hostel sees an ended process.
+    let _ = nix::unistd::write(report, &bytes);
+    125
+}
+
+/// The head of a report: the step's index and the errno.
+fn pack(index: usize, errno: i32) -> [u8; 8] {
+    (((index as u64) << 32) | u64::from(errno.cast_unsigned())).to_ne_bytes()
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the two halves of what `pack` put together"
+)]
+fn unpack(head: [u8; 8]) -> (usize, i32) {
+    let both = u64::from_ne_bytes(head);
+    ((both >> 32) as usize, (both as u32).cast_signed())
+}
+
+fn flags(isolate: Isolate) -> CloneFlags {
+    let all = [
+        (isolate.pid, CloneFlags::CLONE_NEWPID),
+        (isolate.ipc, CloneFlags::CLONE_NEWIPC),
+        (isolate.uts, CloneFlags::CLONE_NEWUTS),
+        (isolate.mount, CloneFlags::CLONE_NEWNS),
+        (isolate.user, CloneFlags::CLONE_NEWUSER),
+        (isolate.net, CloneFlags::CLONE_NEWNET),
+    ];
+    all.into_iter()
+        .filter_map(|(is_own, flag)| is_own.then_some(flag))
+        .collect()
+}
+
+/// A detached copy of the mount that `path` of the host is on, seen from `path`.
+fn open_tree(path: &std::path::Path, is_recursive: bool) -> Result<OwnedFd> {
+    let name = super::inside::c_path(path).context(|| format!("open `{}`", path.display()))?;
+    let tree =
+        mount::clone_tree(None, &name, is_recursive).context(|| format!("open `{}`", path.display()))?;
+    Ok(tree)
+}
+
+fn mount_is_dir(tree: &OwnedFd) -> Result<bool> {
+    let stat = nix::sys::stat::fstat(tree).context(|| "stat")?;
+    Ok(stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+fn map_owners(tree: &OwnedFd, userns: &OwnedFd, attr: Attr) -> Result<()> {
+    mount::map_owners(tree, userns, attr).map_err(|errno| {
+        let err = Error::os("map the owners of a mount", errno);
+        match errno {
+            Errno::EINVAL => err.with_kind(Kind::Unsupported).with_hint(
+                "this file system cannot be id-mapped; ext4, xfs and btrfs can, tmpfs since Linux 6.3",
+            ),
+            _ => err,
+        }
+    })
+}
+
+/// The host's sysfs without what is mounted in it (cgroups, debugfs, bpf), read-only.
+fn host_sys() -> Result<OwnedFd> {
+    let tree = mount::clone_tree(None, c"/sys", false).context(|| "open `/sys`")?;
+    mount::set_attr(&tree, Attr::DATA.and(Attr::RDONLY)).context(|| "make `/sys` read-only")?;
+    Ok(tree)
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "make a pipe")
+}
+
+fn duplicate(fd: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
+    fd.map(|fd| fd.as_fd().try_clone_to_owned())
+        .transpose()
+        .context(|| "duplicate a descriptor")
+}
+
+fn internal(what: &str) -> Error {
+    Error::new(Kind::Internal, what.to_owned())
+}

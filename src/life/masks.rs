@@ -1,0 +1,99 @@
+//! What of `/proc` a guest does not see, and what it cannot write.
+//!
+//! Everything goes through one descriptor of the procfs that was just mounted, never by a path, so no link and no
+//! volume can stand in between. A mask that fails ends the start.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::guest_dev::exists;
+use super::inside::Failure;
+use crate::sys::mount::{self, Attr};
+
+/// Files that read as empty: memory, keys, addresses and timings of the host's kernel.
+const HIDDEN_FILES: [&CStr; 9] = [
+    c"kcore",
+    c"keys",
+    c"kallsyms",
+    c"latency_stats",
+    c"timer_list",
+    c"timer_stats",
+    c"sched_debug",
+    c"interrupts",
+    c"kmsg",
+];
+/// Directories that are empty.
+const HIDDEN_DIRS: [&CStr; 3] = [c"acpi", c"asound", c"scsi"];
+/// Directories and files that cannot be written, whatever their owner.
+const READONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
+
+/// The hidden ones by path, for the keeper, which hides them again in the procfs of the guest's own init.
+pub(super) fn hidden_paths() -> Vec<&'static str> {
+    HIDDEN_PATHS.to_vec()
+}
+
+/// [`HIDDEN_FILES`] and [`HIDDEN_DIRS`] by path.
+const HIDDEN_PATHS: [&str; 12] = [
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kallsyms",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/interrupts",
+    "/proc/kmsg",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/scsi",
+];
+/// [`READONLY`] by path.
+pub(super) const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// Hides and protects what is the host's in a procfs.
+pub(super) fn hide(proc: &OwnedFd) -> Result<(), Failure> {
+    let at = |name: &CStr| {
+        let what = format!("`/proc/{}`", name.to_string_lossy());
+        move |errno| Failure { errno, what }
+    };
+    // One empty, read-only file system gives both an empty directory and an empty file.
+    let empty = mount::new_fs(c"tmpfs", &[(c"mode", Some(c"0555"))], Attr::DATA)?;
+    nix::fcntl::openat(
+        &empty,
+        c"file",
+        OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    mount::set_attr(&empty, Attr::RDONLY)?;
+
+    for name in HIDDEN_FILES.into_iter().filter(|name| exists(proc, name)) {
+        let cover = mount::clone_tree(Some(empty.as_fd()), c"file", false).map_err(at(name))?;
+        cover_with(proc, name, cover).map_err(at(name))?;
+    }
+    for name in HIDDEN_DIRS.into_iter().filter(|name| exists(proc, name)) {
+        let cover = mount::clone_tree(Some(empty.as_fd()), c"", false).map_err(at(name))?;
+        cover_with(proc, name, cover).map_err(at(name))?;
+    }
+    for name in READONLY.into_iter().filter(|name| exists(proc, name)) {
+        let same = mount::clone_tree(Some(proc.as_fd()), name, false).map_err(at(name))?;
+        mount::set_attr(&same, Attr::DATA.and(Attr::RDONLY)).map_err(at(name))?;
+        cover_with(proc, name, same).map_err(at(name))?;
+    }
+    Ok(())
+}
+
+fn cover_with(proc: &OwnedFd, name: &CStr, cover: OwnedFd) -> Result<(), Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let target = nix::fcntl::openat(proc, name, flags, Mode::empty())?;
+    mount::attach(cover, target)
+}

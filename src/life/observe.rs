@@ -1,0 +1,158 @@
+//! What runs: asked of the kernel, by each guest's context id.
+
+use serde::Serialize;
+
+use super::host::Host;
+use crate::error::{Error, Kind, Result};
+use crate::guest::{GuestName, HostPid, Init, Spec, Xid};
+use crate::storage::state::{self, Applied};
+use crate::sys::cgroup::Group;
+use crate::sys::proc;
+
+/// Whether a guest runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It has no process.
+    Stopped,
+    /// It runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            State::Stopped => "stopped",
+            State::Running => "running",
+            State::Paused => "paused",
+        })
+    }
+}
+
+/// What can be seen of a guest.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Its name.
+    pub name: GuestName,
+    /// Its context id.
+    pub xid: Xid,
+    /// Whether it runs.
+    pub state: State,
+    /// Its process 1, as the host numbers it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<HostPid>,
+    /// Seconds since its process 1 was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime_s: Option<u64>,
+    /// Its processes.
+    pub processes: u64,
+    /// Bytes of memory in use, page cache included, where the kernel counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Microseconds of processor time, where the kernel counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<u64>,
+    /// Its addresses.
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Where its files came from.
+    pub image: String,
+    /// Whether it starts at boot.
+    pub autostart: bool,
+}
+
+/// Every guest, by name.
+pub fn list(host: &Host) -> Result<Vec<Status>> {
+    state::list(&host.layout)?
+        .iter()
+        .map(|name| status(host, name))
+        .collect()
+}
+
+/// One guest.
+pub fn status(host: &Host, name: &GuestName) -> Result<Status> {
+    let applied = applied(host, name)?;
+    let group = group(host, applied.xid)?;
+    let mut status = Status {
+        name: name.clone(),
+        xid: applied.xid,
+        state: State::Stopped,
+        pid: None,
+        uptime_s: None,
+        processes: 0,
+        memory_bytes: None,
+        cpu_us: None,
+        addresses: applied.spec.net.addrs().collect(),
+        image: applied.spec.image.to_string(),
+        autostart: applied.spec.autostart,
+    };
+    let Some(group) = group else { return Ok(status) };
+    if !group.is_populated()? {
+        return Ok(status);
+    }
+    let pids = group.pids()?;
+    let usage = group.usage()?;
+    status.state = if group.is_frozen()? {
+        State::Paused
+    } else {
+        State::Running
+    };
+    status.pid = proc::init_of(&pids)?;
+    if let Some(pid) = status.pid
+        && let Some(stat) = proc::stat(pid)?
+    {
+        status.uptime_s = Some(proc::age(&stat)?.as_secs());
+    }
+    status.processes = pids.len() as u64;
+    status.memory_bytes = usage.memory.map(|bytes| bytes.0);
+    status.cpu_us = usage.cpu_micros;
+    Ok(status)
+}
+
+/// What was applied for a guest; an error that names it when there is none.
+pub fn applied(host: &Host, name: &GuestName) -> Result<Applied> {
+    state::read(&host.layout, name)?.ok_or_else(|| {
+        let err = Error::new(Kind::NotFound, format!("there is no guest `{name}`"));
+        let names = state::list(&host.layout).unwrap_or_default();
+        match crate::guest::caps::nearest(name.as_str(), names.iter().map(GuestName::as_str)) {
+            Some(near) => err.with_hint(format!("did you mean `{near}`?")),
+            None => err.with_hint("`hostel ls` lists those that there are"),
+        }
+    })
+}
+
+/// A guest's cgroup, if it has one.
+pub fn group(host: &Host, xid: Xid) -> Result<Option<Group>> {
+    match host.existing_root()? {
+        Some(root) => Group::open(root, &xid.cgroup_name()),
+        None => Ok(None),
+    }
+}
+
+/// The cgroup of a guest that runs; an error that says so when it does not.
+pub fn running_group(host: &Host, name: &GuestName, xid: Xid) -> Result<Group> {
+    match group(host, xid)? {
+        Some(group) if group.is_populated()? => Ok(group),
+        _ => Err(Error::new(Kind::State, format!("guest `{name}` does not run"))
+            .with_hint(format!("`hostel start {name}` starts it"))),
+    }
+}
+
+/// Process 1 as the guest sees it: with an init of its own, that init and not the keeper around it.
+pub fn guest_init(name: &GuestName, spec: &Spec, group: &Group) -> Result<HostPid> {
+    let pids = group.pids()?;
+    let outer = proc::init_of(&pids)?;
+    let init = match (&spec.init, outer) {
+        (Init::Hostel, outer) => outer,
+        (Init::Own(_), Some(keeper)) => proc::inner_init(&pids, keeper)?,
+        (Init::Own(_), None) => None,
+    };
+    init.ok_or_else(|| {
+        Error::new(
+            Kind::State,
+            format!("guest `{name}` has no process 1: it is just starting or ending"),
+        )
+        .with_hint("try again in a moment")
+    })
+}

@@ -1,0 +1,173 @@
+//! `hostel stop`: asks a guest's init, waits, kills what is left, and takes everything of it from the host.
+
+use std::time::Instant;
+
+use super::WAIT;
+use super::exec::{self, ExecRequest};
+use super::hooks::{HookRunner, run_hook};
+use super::host::Host;
+use super::launch::clear_group;
+use super::{init_config, observe};
+use crate::error::{Kind, Result};
+use crate::guest::{GuestName, HookMoment, Init, Span, Xid};
+use crate::storage::lock;
+use crate::storage::state::{self, Applied};
+use crate::sys::cgroup::Group;
+use crate::sys::netlink::{Netlink, Owner};
+use crate::sys::{pidfd, proc};
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StopHow {
+    /// How long it may take before it is killed; the recipe's `stop.timeout` without it.
+    pub timeout: Option<Span>,
+    /// Do not ask: kill.
+    pub kill: bool,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It ended by itself.
+    Gracefully,
+    /// It was killed, as asked or because its time was over.
+    Killed,
+    /// It did not run. What it had left on the host is gone.
+    DidNotRun,
+}
+
+/// The kernel's first real-time signal, which glibc's `SIGRTMIN` is not (it keeps two for itself). systemd counts
+/// from glibc's, and so does hostel's init: `SIGRTMIN+4` asks for poweroff (`systemd(1)`).
+const GLIBC_SIGRTMIN: i32 = 34;
+
+/// Stops a guest. That it does not run is no error.
+pub fn stop(host: &Host, name: &GuestName, how: StopHow, hooks: &dyn HookRunner) -> Result<Stopped> {
+    let _lock = lock::acquire(&host.layout, name, WAIT)?;
+    stop_locked(host, name, how, hooks)
+}
+
+/// The same for a caller that holds the guest's lock.
+pub(super) fn stop_locked(
+    host: &Host,
+    name: &GuestName,
+    how: StopHow,
+    hooks: &dyn HookRunner,
+) -> Result<Stopped> {
+    let applied = observe::applied(host, name)?;
+    let group = observe::group(host, applied.xid)?;
+    let running = match group {
+        Some(group) if group.is_populated()? => group,
+        _ => {
+            clear(host, &applied)?;
+            return Ok(Stopped::DidNotRun);
+        }
+    };
+    run_hook(hooks, &applied, HookMoment::PreStop)?;
+    let stopped = if how.kill {
+        Stopped::Killed
+    } else {
+        ask(
+            host,
+            &applied,
+            &running,
+            how.timeout.unwrap_or(applied.spec.stop.timeout),
+        )?
+    };
+    kill_and_clear(host, &applied)?;
+    run_hook(hooks, &applied, HookMoment::PostStop)?;
+    Ok(stopped)
+}
+
+/// Asks the init to stop everything, and waits.
+fn ask(host: &Host, applied: &Applied, group: &Group, timeout: Span) -> Result<Stopped> {
+    let deadline = Instant::now() + timeout.duration();
+    if group.is_frozen()? {
+        group.thaw(deadline)?;
+    }
+    let Some(init) = proc::init_of(&group.pids()?)? else {
+        return Ok(Stopped::Killed);
+    };
+    let pidfd = pidfd::open(init)?;
+    match how_to_ask(host, applied)? {
+        Ask::Signal(signal) => {
+            // ESRCH: it ends by itself.
+            let _ = pidfd::signal(&pidfd, signal);
+        }
+        Ask::Command(argv) => {
+            let request = ExecRequest {
+                argv: argv.into_iter().map(Into::into).collect(),
+                ..ExecRequest::default()
+            };
+            // An init that cannot be asked this way is killed when its time is over.
+            let _ = exec::exec_quietly(host, applied, &request);
+        }
+    }
+    match group.wait_empty(deadline) {
+        Ok(()) => Ok(Stopped::Gracefully),
+        Err(err) if err.kind() == Kind::Timeout => Ok(Stopped::Killed),
+        Err(err) => Err(err),
+    }
+}
+
+enum Ask {
+    Signal(i32),
+    Command(Vec<&'static str>),
+}
+
+/// What makes this guest's init stop everything.
+fn how_to_ask(host: &Host, applied: &Applied) -> Result<Ask> {
+    if let Some(name) = &applied.spec.stop.signal {
+        return init_config::signal_number(name).map(Ask::Signal);
+    }
+    let Init::Own(path) = &applied.spec.init else {
+        return Ok(Ask::Signal(GLIBC_SIGRTMIN + 4));
+    };
+    // What the init is, is what its path leads to inside.
+    let rootfs = host.layout.rootfs(&applied.spec.name);
+    let target =
+        crate::storage::inside::Inside::open(&rootfs, applied.spec.name.as_str())?.final_name(path)?;
+    Ok(match target.as_str() {
+        "systemd" => Ask::Signal(GLIBC_SIGRTMIN + 4),
+        "busybox" => Ask::Signal(libc::SIGUSR2),
+        // sysvinit, OpenRC's and most others answer to a runlevel.
+        _ => Ask::Command(vec!["/sbin/init", "0"]),
+    })
+}
+
+/// Kills what is left of a guest and takes everything of it from the host.
+pub(super) fn kill_and_clear(host: &Host, applied: &Applied) -> Result<()> {
+    clear(host, applied)?;
+    let mut applied = applied.clone();
+    applied.started = None;
+    state::write(&host.layout, &applied.spec.name, &applied)
+}
+
+/// Takes everything of a guest from the host that its number leads to: processes, cgroup, BPF entry, addresses.
+pub(super) fn clear(host: &Host, applied: &Applied) -> Result<()> {
+    clear_number(host, applied.xid)
+}
+
+/// The same for any number: a context whose hostel was killed has no name.
+pub(super) fn clear_number(host: &Host, xid: Xid) -> Result<()> {
+    let Some(group) = observe::group(host, xid)? else {
+        return clear_addresses(xid);
+    };
+    // The addresses go only when no process is left that could still speak from them.
+    let id = group.id()?;
+    if group.is_populated()? {
+        group.kill()?;
+    }
+    clear_group(&group)?;
+    host.fence()?.forget(id)?;
+    clear_addresses(xid)
+}
+
+fn clear_addresses(xid: Xid) -> Result<()> {
+    let mut netlink = Netlink::open()?;
+    for owned in netlink.owned_addresses()? {
+        if owned.owner == Some(Owner(xid)) {
+            netlink.del_address(owned.index, owned.net)?;
+        }
+    }
+    netlink.delete_veth(xid)
+}

@@ -1,0 +1,114 @@
+//! `hostel gc`: what dead commands and guests that ended by themselves have left.
+//!
+//! Everything that hostel puts on a host carries the number of its context, so what is left over is found in the
+//! kernel by that number, and is left over when nothing of it runs and nobody holds its lock.
+
+use serde::Serialize;
+
+use super::host::Host;
+use super::launch::claim;
+use super::stop;
+use crate::error::{Error, Kind, Result};
+use crate::guest::{GuestName, Xid};
+use crate::storage::lock::{self, Wait};
+use crate::storage::{image, state, xid};
+use crate::sys::cgroup::Group;
+use crate::sys::netlink::Netlink;
+
+/// What was taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// What it was.
+    pub what: String,
+}
+
+/// Takes away what is left over. What a running guest or command uses is not touched.
+pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
+    let mut swept = Vec::new();
+    let mut note = |what: String| swept.push(Swept { what });
+    for path in image::sweep(&host.layout)? {
+        note(format!("scratch directory `{}`", path.display()));
+    }
+    sweep_builds(host, &mut note)?;
+    if let Some(root) = host.existing_root()? {
+        for name in root.groups()? {
+            let Some(number) = number_of(&name) else { continue };
+            let Some(group) = Group::open(root, &name)? else {
+                continue;
+            };
+            if group.is_populated()? {
+                continue;
+            }
+            let Some(_claim) = claim(&group)? else { continue };
+            stop::clear_number(host, number)?;
+            note(format!("cgroup `{name}`"));
+        }
+    }
+    for address in Netlink::open()?.owned_addresses()? {
+        let Some(owner) = address.owner else { continue };
+        let is_used = match host.existing_root()? {
+            Some(root) => Group::open(root, &owner.0.cgroup_name())?.is_some(),
+            None => false,
+        };
+        // Another hostel on this host, with another cgroup, may have put it there; ours are known by their xid.
+        if !is_used && xid::owner(&host.layout, owner.0)?.is_some() {
+            Netlink::open()?.del_address(address.index, address.net)?;
+            note(format!("address `{}` on `{}`", address.net, address.device));
+        }
+    }
+    Ok(swept)
+}
+
+/// Files without a specification: a build or a destroy that was killed.
+fn sweep_builds(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(host.layout.guests()) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let Some(name) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<GuestName>().ok())
+        else {
+            continue;
+        };
+        let lock = match lock::acquire(&host.layout, &name, Wait::No) {
+            Ok(lock) => lock,
+            Err(err) if err.kind() == Kind::Busy => continue,
+            Err(err) => return Err(err),
+        };
+        if state::read(&host.layout, &name)?.is_none() {
+            super::build::undo(host, &name)?;
+            lock.remove(&host.layout, &name)?;
+            note(format!("unfinished guest `{name}`"));
+        }
+    }
+    Ok(())
+}
+
+fn number_of(cgroup: &str) -> Option<Xid> {
+    match cgroup.strip_prefix('x')? {
+        "1" => Some(Xid::SPECTATOR),
+        number => number.parse().ok(),
+    }
+}
+
+/// Takes hostel's own cgroup and BPF programs from the host. Refused while a guest or context runs.
+pub fn clear_host(host: &Host) -> Result<()> {
+    sweep(host)?;
+    let Some(root) = host.existing_root()? else {
+        return Ok(());
+    };
+    let left = root.groups()?;
+    if !left.is_empty() {
+        return Err(Error::new(
+            Kind::State,
+            format!("{} guests or contexts run: {}", left.len(), left.join(", ")),
+        )
+        .with_hint("`hostel stop --all` stops the guests"));
+    }
+    if let Some(fence) = crate::bpf::Fence::open(&host.pins()?)? {
+        fence.remove()?;
+    }
+    root.clone().remove()
+}
