@@ -5,6 +5,7 @@
 //! the types here can only be made by parsers that say what is wrong.
 
 pub mod caps;
+pub mod check;
 pub mod context;
 pub mod id;
 pub mod image;

@@ -70,7 +70,7 @@ impl Host {
     pub fn fence(&self) -> Result<&Fence> {
         once(&self.fence, || {
             let root = self.cgroup_root()?;
-            Fence::ensure(root.fd(), root.level() + 1, &self.pins()?)
+            Fence::ensure(root.fd(), root.level(), &self.pins()?)
         })
     }
 }

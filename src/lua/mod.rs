@@ -1,1 +1,118 @@
-//! The Lua side: the VM, the sandbox, tables to guest types, diagnostics.
+//! The Lua side: recipes to [`Spec`](crate::guest::Spec)s, hooks, and what is wrong with them.
+//!
+//! A recipe is hermetic: it sees string, table, math, utf8 and hostel's words, and the same text always gives the
+//! same specifications. [`evaluate`] reads one in a process of its own, whose processor time and memory the
+//! kernel bounds; the limits inside the Lua state are there for good messages.
+//!
+//! ```text
+//! text ──vm──▶ bodies ──read (by guest::schema)──▶ nodes ──merge──▶ one node a guest ──finish──▶ Spec
+//!                            └── mistakes ──diagnostic::place──▶ file:line:column
+//! ```
+
+mod child;
+pub mod diagnostic;
+mod evaluate;
+mod finish;
+pub mod hooks;
+mod read;
+mod require;
+mod secret;
+mod starter;
+mod state;
+mod value;
+mod vm;
+mod words;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Place};
+pub use starter::starter;
+
+use crate::guest::{GuestName, Spec};
+
+/// How a recipe is evaluated.
+#[derive(Debug, Clone)]
+pub struct EvalOptions {
+    /// Values of the recipe's declared inputs.
+    pub inputs: BTreeMap<String, String>,
+    /// Where secrets are, `$HOSTEL_ROOT`; without it their values are left out (`<secret NAME>` stands there), as
+    /// suits a test or a plan without root.
+    pub secrets: Option<PathBuf>,
+    /// How many Lua instructions it may use.
+    pub instructions: u64,
+    /// How many bytes its Lua state may use.
+    pub memory: usize,
+    /// How many seconds of processor time its process may use.
+    pub cpu_seconds: u64,
+    /// Whether it gets a process of its own. Without one, a pattern that backtracks can hang the caller.
+    pub isolated: bool,
+    /// The guest whose fields' origins are wanted.
+    pub provenance: Option<String>,
+}
+
+impl Default for EvalOptions {
+    fn default() -> Self {
+        Self {
+            inputs: BTreeMap::new(),
+            secrets: None,
+            instructions: 300_000_000,
+            memory: 256 << 20,
+            cpu_seconds: 10,
+            isolated: true,
+            provenance: None,
+        }
+    }
+}
+
+/// What a recipe means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Its guests, in the recipe's order.
+    pub specs: Vec<Spec>,
+    /// The files that it is made of, the recipe first.
+    pub sources: Vec<SourceFile>,
+    /// One hash over all files, by their names below the recipe's folder: what is kept with an applied guest, and
+    /// what a hook's recipe is compared with.
+    pub hash: String,
+    /// What it printed.
+    pub output: Vec<String>,
+    /// For the guest that was asked for: by a field's path, the places that set it, the deciding one last.
+    pub provenance: BTreeMap<String, Vec<Origin>>,
+}
+
+/// A file of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// As it is named in messages.
+    pub name: String,
+    /// SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A layer that set a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// `guest "web"` or `template "base"`.
+    pub layer: String,
+    /// Where.
+    pub place: Place,
+}
+
+impl Evaluated {
+    /// The specification of this guest.
+    pub fn spec(&self, name: &GuestName) -> Option<&Spec> {
+        self.specs.iter().find(|spec| spec.name == *name)
+    }
+}
+
+/// Reads a recipe. Either everything in it is right, or every mistake that could be found is returned.
+pub fn evaluate(recipe: &Path, options: &EvalOptions) -> Result<Evaluated, Diagnostics> {
+    if options.isolated {
+        child::evaluate(recipe, options)
+    } else {
+        evaluate::evaluate(recipe, options)
+    }
+}

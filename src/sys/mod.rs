@@ -8,6 +8,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod clone;
 pub mod file;
+pub mod fork;
 pub mod idmap;
 pub mod interrupt;
 pub mod landlock;

@@ -1,1 +1,9 @@
-fn main() {}
+//! Recipes: what they become, what is said of mistakes, and what they cannot do. One file a property.
+#![allow(clippy::unwrap_used, reason = "a test panics to fail")]
+
+mod examples;
+mod hermetic;
+mod inherit;
+mod mistakes;
+mod net;
+mod support;

@@ -1,0 +1,244 @@
+//! One evaluation in this process: run the recipe, then make specifications of what it declared.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::rc::Rc;
+
+use mlua::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::diagnostic::{self, Code, Diagnostic, Diagnostics};
+use super::state::{Raised, Source, State};
+use super::vm::Vm;
+use super::{EvalOptions, Evaluated, SourceFile, finish, require};
+
+/// A recipe that has run, with the Lua state in which its functions live.
+pub(super) struct Run {
+    pub(super) vm: Vm,
+    pub(super) evaluated: Evaluated,
+    /// The number of a hook's function, by guest and moment.
+    pub(super) hooks: finish::HookFunctions,
+}
+
+pub(super) fn evaluate(recipe: &Path, options: &EvalOptions) -> Result<Evaluated, Diagnostics> {
+    run(recipe, options).map(|run| run.evaluated)
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+pub(super) fn run(recipe: &Path, options: &EvalOptions) -> Result<Run, Diagnostics> {
+    let fail = |code, message: String| Diagnostics::one(Diagnostic::new(code, message, None));
+    let text = require::read_source(recipe).map_err(|message| fail(Code::Read, message))?;
+    let name = recipe.display().to_string();
+    let parent = recipe
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let folder = parent.canonicalize().map_err(|source| {
+        fail(
+            Code::Read,
+            format!("read `{}`: {}", parent.display(), source.kind()),
+        )
+    })?;
+    let prefix = match name.rfind('/') {
+        Some(slash) => name[..=slash].to_owned(),
+        None => String::new(),
+    };
+    let state = Rc::new(RefCell::new(State {
+        folder,
+        prefix,
+        sources: vec![
+            Source {
+                name: name.clone(),
+                text: text.clone(),
+                is_own: false,
+            },
+            Source {
+                name: "stdlib-lua/sandbox.lua".to_owned(),
+                text: require::SANDBOX.to_owned(),
+                is_own: true,
+            },
+        ],
+        inputs: options.inputs.clone(),
+        ..State::default()
+    }));
+    let internal = |source: mlua::Error| fail(Code::Child, format!("make a Lua state: {source}"));
+    let vm = Vm::new(options, Rc::clone(&state)).map_err(internal)?;
+    let chunk = vm
+        .lua
+        .load(&text)
+        .set_name(format!("@{name}"))
+        .set_mode(mlua::chunk::ChunkMode::Text)
+        .set_environment(vm.environment.clone());
+    let outcome = match chunk.into_function() {
+        Ok(function) => vm.call(&function, ()),
+        Err(error) => Err(Value::Error(Box::new(error))),
+    };
+    // What Lua itself does from here on (a `__tostring` of an error) is over; the budget has done its work.
+    let fatal = outcome.err().map(|error| describe(&vm, &error, options));
+    let (evaluated, hooks) = finish::finish(&mut state.borrow_mut(), fatal, options)?;
+    Ok(Run { vm, evaluated, hooks })
+}
+
+/// The error that ended a run, with its place and the lines that led there.
+pub(super) fn describe(vm: &Vm, error: &Value, options: &EvalOptions) -> Diagnostic {
+    let state = vm.state.borrow();
+    let mut diagnostic = match error {
+        Value::Error(error) => from_error(&state, error, options),
+        Value::String(text) => from_message(&state, &text.to_string_lossy()),
+        Value::Table(table) => {
+            // `error { message = ... }`; a `__tostring` is not called: it is the recipe's code.
+            let text = match table.raw_get::<Value>("message") {
+                Ok(Value::String(text)) => text.to_string_lossy(),
+                _ => "the recipe raised a table".to_owned(),
+            };
+            from_message(&state, &text)
+        }
+        other => from_message(
+            &state,
+            &format!("the recipe raised {}", super::read::described(other)),
+        ),
+    };
+    let frames = &state.frames;
+    let is_placed = |d: &Diagnostic| d.place.is_some();
+    if !is_placed(&diagnostic)
+        && let Some(frame) = frames.first()
+    {
+        diagnostic.place = state.word_place(&frame.file, frame.line, "");
+    }
+    let place = diagnostic.place.as_ref().map(|p| (p.file.as_str(), p.line));
+    let is_elsewhere = |frame: &&super::state::Frame| place != Some((frame.file.as_str(), frame.line));
+    // Ten lines say where it came from; a recursion has thousands.
+    for frame in frames.iter().filter(is_elsewhere).take(10) {
+        let what = match &frame.function {
+            Some(function) => format!("in `{function}` at {}:{}", frame.file, frame.line),
+            None => format!("called from {}:{}", frame.file, frame.line),
+        };
+        diagnostic.notes.push(what);
+    }
+    diagnostic
+}
+
+fn from_error(state: &State, error: &mlua::Error, options: &EvalOptions) -> Diagnostic {
+    let mut at = error;
+    loop {
+        match at {
+            mlua::Error::CallbackError { cause, .. }
+            | mlua::Error::BadArgument { cause, .. }
+            | mlua::Error::WithContext { cause, .. } => at = cause,
+            mlua::Error::SyntaxError { message, .. } => return from_syntax(state, message),
+            mlua::Error::MemoryError(_) => {
+                let message = format!("the recipe uses more than {} MiB of memory", options.memory >> 20);
+                return Diagnostic::new(Code::Memory, message, None);
+            }
+            mlua::Error::RuntimeError(message) => return from_message(state, message),
+            other => {
+                let Some(raised) = other.downcast_ref::<Raised>() else {
+                    return Diagnostic::new(Code::Runtime, other.to_string(), None);
+                };
+                let place = match (&raised.at, state.frames.first()) {
+                    (Some((file, line)), _) => state.word_place(file, *line, ""),
+                    (None, Some(frame)) => {
+                        state.word_place(&frame.file, frame.line, raised.word.as_deref().unwrap_or(""))
+                    }
+                    (None, None) => None,
+                };
+                return Diagnostic::new(raised.code, raised.message.clone(), place)
+                    .with_help(raised.help.clone());
+            }
+        }
+    }
+}
+
+/// `FILE:LINE: MESSAGE`, as Lua puts it.
+fn split_place<'a>(state: &State, message: &'a str) -> Option<(String, usize, &'a str)> {
+    state.sources.iter().find_map(|source| {
+        let rest = message.strip_prefix(source.name.as_str())?.strip_prefix(':')?;
+        let (line, rest) = rest.split_once(':')?;
+        Some((source.name.clone(), line.parse().ok()?, rest.trim_start()))
+    })
+}
+
+fn from_message(state: &State, message: &str) -> Diagnostic {
+    if message == "not enough memory" {
+        return Diagnostic::new(Code::Memory, "the recipe uses too much memory", None);
+    }
+    let Some((file, line, text)) = split_place(state, message) else {
+        return Diagnostic::new(Code::Runtime, message, None);
+    };
+    // `attempt to index a nil value (local 'x')` names what it means.
+    let word = text
+        .rsplit_once('\'')
+        .and_then(|(head, _)| head.rsplit_once('\''))
+        .map_or("", |(_, word)| word);
+    if state.source(&file).is_some_and(|s| s.is_own) {
+        return Diagnostic::new(Code::Runtime, text, None);
+    }
+    let help = text.contains("attempt to index a nil value").then(|| {
+        "it is nil there: a name that is written differently, or a function that returned nothing".to_owned()
+    });
+    Diagnostic::new(Code::Runtime, text, state.word_place(&file, line, word)).with_help(help)
+}
+
+fn from_syntax(state: &State, message: &str) -> Diagnostic {
+    let Some((file, line, text)) = split_place(state, message) else {
+        return Diagnostic::new(Code::Syntax, message, None);
+    };
+    let near = text
+        .rsplit_once(" near ")
+        .map_or("", |(_, near)| near.trim_matches('\''));
+    let place = state
+        .source(&file)
+        .and_then(|source| diagnostic::unbalanced(&source.name, &source.text, line, near));
+    let mut diagnostic = Diagnostic::new(Code::Syntax, text, place);
+    if text.starts_with("'}' expected")
+        && (near == "="
+            || near.chars().all(|c| c.is_alphanumeric() || c == '_')
+            || near == "{"
+            || near == "[")
+    {
+        diagnostic.help = Some("a comma may be missing before it".to_owned());
+    }
+    if let Some((_, open)) = text.split_once("at line ")
+        && let Ok(open) = open
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse::<usize>()
+        && let Some(place) =
+            state.word_place(&file, open, if text.contains("(to close '{'") { "{" } else { "" })
+    {
+        diagnostic.related.push((place, "opened here".to_owned()));
+    }
+    diagnostic
+}
+
+pub(super) fn sources(state: &State) -> Vec<SourceFile> {
+    state
+        .sources
+        .iter()
+        .filter(|source| !source.is_own)
+        .map(|source| SourceFile {
+            name: source.name.clone(),
+            sha256: sha256(source.text.as_bytes()),
+        })
+        .collect()
+}
+
+pub(super) fn hash(state: &State) -> String {
+    let mut all = String::new();
+    for source in state.sources.iter().filter(|source| !source.is_own) {
+        let name = source.name.strip_prefix(&state.prefix).unwrap_or(&source.name);
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(all, "{} {name}", sha256(source.text.as_bytes()));
+    }
+    sha256(all.as_bytes())
+}

@@ -1,0 +1,432 @@
+//! After the run: one node a guest to a [`Spec`], and everything that only shows when all guests are known.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize as _;
+use serde_json::{Map, Value as Json};
+
+use super::diagnostic::{Code, Diagnostic, Diagnostics};
+use super::evaluate::{hash, sources};
+use super::read::{At, Mistake};
+use super::state::{State, path_text};
+use super::value::{LayerId, Node, Value};
+use super::{EvalOptions, Evaluated, Origin, secret, vm};
+use crate::guest::check::{self, Fault, Finding};
+use crate::guest::schema::{GUEST, Record, Type};
+use crate::guest::{HookMoment, Spec};
+
+/// The number of a hook's function, by guest and moment.
+pub(super) type HookFunctions = HashMap<(String, HookMoment), usize>;
+
+/// A guest that became a specification, and the node it came from.
+struct Done<'a> {
+    spec: Spec,
+    node: &'a Node,
+    layer: LayerId,
+}
+
+pub(super) fn finish(
+    state: &mut State,
+    fatal: Option<Diagnostic>,
+    options: &EvalOptions,
+) -> Result<(Evaluated, HookFunctions), Diagnostics> {
+    let is_complete = fatal.is_none();
+    let mut found: Vec<Diagnostic> = std::mem::take(&mut state.diagnostics);
+    let mut mistakes = std::mem::take(&mut state.mistakes);
+    found.extend(fatal);
+    let guests = std::mem::take(&mut state.guests);
+    let mut done: Vec<Done<'_>> = Vec::with_capacity(guests.len());
+    let mut hooks = HookFunctions::new();
+    let mut provenance = BTreeMap::new();
+    if is_complete {
+        for declared in guests
+            .iter()
+            .chain(&state.templates)
+            .filter(|d| d.merged.is_none())
+        {
+            let place = state.call_place(declared.layer);
+            let message = format!("{} has no body", state.subject(declared.layer));
+            let help = "write its fields after the name: `{ image = \"busybox\" }`".to_owned();
+            found.push(Diagnostic::new(Code::NoBody, message, place).with_help(Some(help)));
+        }
+        for (name, _) in state
+            .inputs
+            .iter()
+            .filter(|(name, _)| !state.declared_inputs.contains(*name))
+        {
+            let message = format!("the recipe has no input `{}`", name.escape_debug());
+            found.push(Diagnostic::new(Code::Input, message, None));
+        }
+    }
+    let faulty: std::collections::HashSet<LayerId> = mistakes.iter().map(|m| m.layer).collect();
+    for declared in &guests {
+        let Some(node) = &declared.merged else { continue };
+        let is_sound = node.layers.iter().all(|layer| !faulty.contains(layer));
+        if !is_sound || !is_complete {
+            continue;
+        }
+        let before = mistakes.len();
+        required(node, &GUEST, declared.layer, &mut Vec::new(), &mut mistakes);
+        let mut writer = Writer {
+            options,
+            mistakes: &mut mistakes,
+            path: Vec::new(),
+        };
+        let json = writer.guest(node);
+        if mistakes.len() > before {
+            continue;
+        }
+        let name = state
+            .layer(declared.layer)
+            .map_or_else(String::new, |layer| layer.name.clone());
+        if name.parse::<crate::guest::GuestName>().is_err() {
+            continue;
+        }
+        match spec(json, &name) {
+            Ok(spec) => {
+                functions(node, &name, &mut hooks);
+                if options.provenance.as_deref() == Some(name.as_str()) {
+                    origins(state, node, &mut Vec::new(), &mut provenance);
+                }
+                done.push(Done {
+                    spec,
+                    node,
+                    layer: declared.layer,
+                });
+            }
+            Err(source) => {
+                let message = format!("guest \"{name}\" does not become a specification: {source}");
+                let place = state.call_place(declared.layer);
+                found.push(Diagnostic::new(Code::Child, message, place));
+            }
+        }
+    }
+    for guest in &done {
+        for finding in check::spec(&guest.spec) {
+            mistakes.push(mistake_of(&finding, guest));
+        }
+    }
+    found.extend(placed(state, &mistakes));
+    let all_known = is_complete && done.len() == guests.len();
+    let specs: Vec<&Spec> = done.iter().map(|d| &d.spec).collect();
+    for finding in check::fleet(&specs) {
+        // A guest that could not be read may be the one that is depended on.
+        if finding.fault == Fault::UnknownGuest && !all_known && is_declared(state, &guests, &finding) {
+            continue;
+        }
+        found.push(conflict(state, &finding, &done));
+    }
+    if found.is_empty() {
+        let evaluated = Evaluated {
+            hash: hash(state),
+            sources: sources(state),
+            output: std::mem::take(&mut state.output),
+            provenance,
+            specs: done.into_iter().map(|d| d.spec).collect(),
+        };
+        return Ok((evaluated, hooks));
+    }
+    let order = |d: &Diagnostic| {
+        let file = d
+            .place
+            .as_ref()
+            .map(|p| state.sources.iter().position(|s| s.name == p.file));
+        (file, d.place.as_ref().map(|p| (p.line, p.column)), d.code)
+    };
+    found.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
+    Err(Diagnostics(found))
+}
+
+/// Whether the guest that is missed was declared, only wrongly.
+fn is_declared(state: &State, guests: &[super::state::Declared], finding: &Finding) -> bool {
+    guests.iter().any(|g| {
+        state
+            .layer(g.layer)
+            .is_some_and(|layer| finding.about.as_deref() == Some(layer.name.as_str()))
+    })
+}
+
+/// The mistakes with their places. One that a loop makes in a hundred guests is one, with a note.
+fn placed(state: &State, mistakes: &[Mistake]) -> Vec<Diagnostic> {
+    let mut all: Vec<(Diagnostic, usize)> = Vec::new();
+    let mut index: HashMap<(Code, String, Vec<String>, String, usize), usize> = HashMap::new();
+    for mistake in mistakes {
+        let Some(layer) = state.layer(mistake.layer) else {
+            continue;
+        };
+        let key = (
+            mistake.code,
+            mistake.message.clone(),
+            mistake.path.clone(),
+            layer.file.clone(),
+            layer.line,
+        );
+        if let Some(at) = index.get(&key) {
+            all[*at].1 += 1;
+        } else {
+            index.insert(key, all.len());
+            all.push((state.placed(mistake), 0));
+        }
+    }
+    all.into_iter()
+        .map(|(mut diagnostic, more)| {
+            if more > 0 {
+                let guests = if more == 1 { "guest" } else { "guests" };
+                diagnostic
+                    .notes
+                    .push(format!("the same in {more} more {guests} of this line"));
+            }
+            diagnostic
+        })
+        .collect()
+}
+
+/// Reports fields that a complete guest must have.
+fn required(
+    node: &Node,
+    record: &'static Record,
+    layer: LayerId,
+    path: &mut Vec<String>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let Value::Map(map) = &node.value else { return };
+    for field in record.fields {
+        let there = map.get(field.name).filter(|n| !matches!(n.value, Value::Unset));
+        match there {
+            None if field.required => {
+                let message = format!("missing field `{}`", field.name);
+                let help = format!("such as `{} = {}`", field.name, field.example);
+                let mut whole = path.clone();
+                // The place is that of the table, the message's path ends before the field.
+                let mut mistake = vm::late(layer, Vec::new(), Code::Missing, message, Some(help));
+                whole.push(field.name.to_owned());
+                mistake.path = whole;
+                mistake.at = At::Key;
+                mistakes.push(mistake);
+            }
+            None => {}
+            Some(below) => {
+                path.push(field.name.to_owned());
+                let decided = if path.len() == 1 && matches!(field.kind, Type::Record(_)) {
+                    layer
+                } else {
+                    below.layer()
+                };
+                match (&field.kind, &below.value) {
+                    (Type::Record(r) | Type::Short(_, r) | Type::Parsed(r, _), Value::Map(_)) => {
+                        required(below, r, decided, path, mistakes);
+                    }
+                    (Type::Map(_, item), Value::Map(entries)) => {
+                        if let Some(r) = item.record() {
+                            for (name, entry) in entries {
+                                path.push(name.clone());
+                                required(entry, r, entry.layer(), path, mistakes);
+                                path.pop();
+                            }
+                        }
+                    }
+                    (Type::List(item), Value::List(items) | Value::Append(items)) => {
+                        if let Some(r) = item.record() {
+                            for (number, entry) in items.iter().enumerate() {
+                                path.push((number + 1).to_string());
+                                required(entry, r, entry.layer(), path, mistakes);
+                                path.pop();
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                path.pop();
+            }
+        }
+    }
+}
+
+/// Nodes to the JSON that serde reads.
+struct Writer<'a> {
+    options: &'a EvalOptions,
+    mistakes: &'a mut Vec<Mistake>,
+    path: Vec<String>,
+}
+
+impl Writer<'_> {
+    fn guest(&mut self, node: &Node) -> Json {
+        let mut json = self.json(node).unwrap_or(Json::Null);
+        let Value::Map(map) = &node.value else { return json };
+        let is_secret = |n: &Node| matches!(n.value, Value::Secret(_));
+        if let Some(Value::Map(env)) = map.get("env").map(|n| &n.value) {
+            let names: Vec<Json> = env
+                .iter()
+                .filter(|(_, n)| is_secret(n))
+                .map(|(k, _)| Json::String(k.clone()))
+                .collect();
+            if !names.is_empty() {
+                json["secret_env"] = Json::Array(names);
+            }
+        }
+        if let Some(Value::Map(files)) = map.get("files").map(|n| &n.value) {
+            for (path, file) in files {
+                if file.at(&["content"]).is_some_and(is_secret) {
+                    json["files"][path]["secret"] = Json::Bool(true);
+                }
+            }
+        }
+        json
+    }
+
+    fn json(&mut self, node: &Node) -> Option<Json> {
+        match &node.value {
+            Value::Leaf(json) => Some(json.clone()),
+            Value::Unset | Value::Function(_) => None,
+            Value::List(items) | Value::Append(items) => {
+                let mut list = Vec::with_capacity(items.len());
+                for (number, item) in items.iter().enumerate() {
+                    self.path.push((number + 1).to_string());
+                    list.extend(self.json(item));
+                    self.path.pop();
+                }
+                Some(Json::Array(list))
+            }
+            Value::Map(map) => {
+                let mut object = Map::new();
+                for (key, below) in map {
+                    self.path.push(key.clone());
+                    if let Some(json) = self.json(below) {
+                        object.insert(key.clone(), json);
+                    }
+                    self.path.pop();
+                }
+                Some(Json::Object(object))
+            }
+            Value::Secret(name) => {
+                let Some(root) = &self.options.secrets else {
+                    return Some(Json::String(format!("<secret {name}>")));
+                };
+                match secret::read(root, name) {
+                    Ok(value) => Some(Json::String(value)),
+                    Err((message, help)) => {
+                        self.mistakes.push(vm::late(
+                            node.layer(),
+                            self.path.clone(),
+                            Code::Secret,
+                            message,
+                            Some(help),
+                        ));
+                        None
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn spec(mut json: Json, name: &str) -> Result<Spec, serde_json::Error> {
+    if let Json::Object(map) = &mut json {
+        map.insert("name".to_owned(), Json::String(name.to_owned()));
+        // A check that was removed leaves a record without its one choice: no health check at all.
+        let is_empty = |health: &Json| ["tcp", "http", "exec"].iter().all(|k| health.get(k).is_none());
+        if map.get("health").is_some_and(is_empty) {
+            map.remove("health");
+        }
+    }
+    Spec::deserialize(json)
+}
+
+fn functions(node: &Node, name: &str, hooks: &mut HookFunctions) {
+    let moments = [
+        ("pre_start", HookMoment::PreStart),
+        ("post_start", HookMoment::PostStart),
+        ("pre_stop", HookMoment::PreStop),
+        ("post_stop", HookMoment::PostStop),
+    ];
+    for (key, moment) in moments {
+        if let Some(Value::Function(number)) = node.at(&["hooks", key, "run"]).map(|n| &n.value) {
+            hooks.insert((name.to_owned(), moment), *number);
+        }
+    }
+}
+
+/// The origins of every field of a guest.
+fn origins(state: &State, node: &Node, path: &mut Vec<String>, into: &mut BTreeMap<String, Vec<Origin>>) {
+    if !path.is_empty() {
+        let places = node.layers.iter().filter_map(|layer| {
+            Some(Origin {
+                layer: state.subject(*layer),
+                place: state.key_place(*layer, path, At::Key)?,
+            })
+        });
+        let mut places: Vec<Origin> = places.collect();
+        places.dedup();
+        into.insert(path_text(path), places);
+    }
+    if let Value::Map(map) = &node.value {
+        for (key, below) in map {
+            path.push(key.clone());
+            origins(state, below, path, into);
+            path.pop();
+        }
+    }
+}
+
+/// The layer and path of a finding in one guest.
+fn at(finding_path: &str, guest: &Done<'_>) -> (LayerId, Vec<String>) {
+    let path: Vec<String> = check::split(finding_path);
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    // The deepest node that is there decides the layer: `net.device` may be missing while `net` is not.
+    let node = (0..=parts.len())
+        .rev()
+        .find_map(|n| guest.node.at(&parts[..n]).filter(|_| n > 0));
+    (node.map_or(guest.layer, Node::layer), path)
+}
+
+fn mistake_of(finding: &Finding, guest: &Done<'_>) -> Mistake {
+    let (layer, path) = at(&finding.path, guest);
+    vm::late(
+        layer,
+        path,
+        code_of(finding.fault),
+        finding.invalid.message.clone(),
+        finding.invalid.hint.clone(),
+    )
+}
+
+fn code_of(fault: Fault) -> Code {
+    match fault {
+        Fault::Contradiction => Code::Conflict,
+        Fault::UnknownService | Fault::UnknownGuest => Code::UnknownGuest,
+        Fault::Circle => Code::Circle,
+        Fault::Missing => Code::Missing,
+        Fault::DuplicateName => Code::DuplicateName,
+        Fault::DuplicateXid => Code::DuplicateXid,
+        Fault::DuplicateAddress => Code::DuplicateAddress,
+    }
+}
+
+/// A finding between guests, with the places of all of them.
+fn conflict(state: &State, finding: &Finding, done: &[Done<'_>]) -> Diagnostic {
+    let mut places = finding.guests.iter().filter_map(|(index, path)| {
+        let guest = done.get(*index)?;
+        if path.is_empty() {
+            return Some((state.call_place(guest.layer)?, String::new()));
+        }
+        let (layer, path) = at(path, guest);
+        let mut label = state.subject(guest.layer);
+        if layer != guest.layer {
+            label = format!("{label} by {}", state.subject(layer));
+        }
+        Some((state.key_place(layer, &path, At::Value)?, label))
+    });
+    let first = places.next().map(|(place, _)| place);
+    let mut related: Vec<_> = places
+        .filter(|(place, _)| Some(place) != first.as_ref())
+        .collect();
+    if finding.fault == Fault::DuplicateName {
+        for (_, label) in &mut related {
+            "first declared here".clone_into(label);
+        }
+    }
+    let mut diagnostic = Diagnostic::new(code_of(finding.fault), finding.invalid.message.clone(), first)
+        .with_help(finding.invalid.hint.clone());
+    diagnostic.related = related;
+    diagnostic
+}

@@ -1,0 +1,346 @@
+//! Hooks: functions of a recipe that run on the host around a guest's start and stop.
+//!
+//! Only the recipe's path and hash are kept with an applied guest. To run a hook, the recipe is evaluated again in a
+//! child, compared with the hash, and the function is called there with a [handle](Handle): all its power. The child
+//! leads a process group, so that nothing that the hook started outlives its timeout.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
+use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
+
+use super::child::{Ended, in_child};
+use super::read::described;
+use super::state::Raised;
+use super::words::GuestRef;
+use super::{Code, Diagnostic, Diagnostics, EvalOptions, evaluate};
+use crate::error::{Error, Kind, Result};
+use crate::guest::{Bytes, GuestName, Hook, HookMoment};
+
+/// The recipe of an applied guest.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Where it is.
+    pub path: PathBuf,
+    /// [`Evaluated::hash`](super::Evaluated::hash) when it was applied.
+    pub hash: String,
+    /// Its inputs when it was applied.
+    pub inputs: BTreeMap<String, String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Report {
+    log: Vec<String>,
+    failure: Option<Diagnostics>,
+}
+
+/// Runs a guest's hook for `moment`. Returns what it logged.
+pub fn run(recipe: &Recipe, guest: &GuestName, moment: HookMoment, hook: &Hook) -> Result<Vec<String>> {
+    let patience = hook.timeout.duration();
+    let (bytes, ended) = in_child(patience, |pipe| {
+        // Of its own, so that the commands of the hook can be killed with it.
+        if nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)).is_err()
+            || crate::sys::clone::die_with_parent().is_err()
+        {
+            return 1;
+        }
+        let report = inside(recipe, guest, moment);
+        let Ok(bytes) = serde_json::to_vec(&report) else {
+            return 1;
+        };
+        i32::from(File::from(pipe).write_all(&bytes).is_err())
+    })?;
+    let report: Report = match ended {
+        Ended::Late => {
+            return Err(
+                Error::new(Kind::Timeout, format!("it took longer than {}", hook.timeout))
+                    .with_hint("`timeout` of the hook says how long it may take"),
+            );
+        }
+        Ended::Code(0) => serde_json::from_slice(&bytes)
+            .map_err(|source| Error::new(Kind::Internal, "read what the hook reports").with_source(source))?,
+        Ended::Code(code) => {
+            return Err(Error::new(
+                Kind::External,
+                format!("the hook's process ended with status {code}"),
+            ));
+        }
+        Ended::Signal(signal) => {
+            return Err(Error::new(
+                Kind::External,
+                format!("the hook's process died of {signal}"),
+            ));
+        }
+    };
+    match report.failure {
+        None => Ok(report.log),
+        Some(diagnostics) => Err(as_error(&diagnostics)),
+    }
+}
+
+/// The first mistake, with its place before it as compilers have it.
+fn as_error(diagnostics: &Diagnostics) -> Error {
+    let Some(first) = diagnostics.0.first() else {
+        return Error::new(Kind::Internal, "a hook failed without a reason");
+    };
+    let place = first
+        .place
+        .as_ref()
+        .map(|p| format!("{}:{}: ", p.file, p.line))
+        .unwrap_or_default();
+    let err = Error::new(Kind::External, format!("{place}{}", first.message));
+    match &first.help {
+        Some(help) => err.with_hint(help.clone()),
+        None => err,
+    }
+}
+
+fn inside(recipe: &Recipe, guest: &GuestName, moment: HookMoment) -> Report {
+    let log = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let failure = call(recipe, guest, moment, &log).err();
+    let log = log.take();
+    Report { log, failure }
+}
+
+type Log = Rc<std::cell::RefCell<Vec<String>>>;
+
+fn call(recipe: &Recipe, guest: &GuestName, moment: HookMoment, log: &Log) -> Result<(), Diagnostics> {
+    let options = EvalOptions {
+        inputs: recipe.inputs.clone(),
+        isolated: false,
+        ..EvalOptions::default()
+    };
+    let run = evaluate::run(&recipe.path, &options)?;
+    let fail = |message: String, help: &str| {
+        let diagnostic = Diagnostic::new(Code::Hook, message, None);
+        Err(Diagnostics::one(diagnostic.with_help(Some(help.to_owned()))))
+    };
+    if run.evaluated.hash != recipe.hash {
+        return fail(
+            format!(
+                "`{}` is not the recipe that `{guest}` was applied from",
+                recipe.path.display()
+            ),
+            "apply it again, and its hooks are the new ones",
+        );
+    }
+    let number = run.hooks.get(&(guest.as_str().to_owned(), moment));
+    let function = number.and_then(|n| run.vm.state.borrow().functions.get(*n).cloned());
+    let Some(function) = function else {
+        return fail(
+            format!("the recipe has no such hook for `{guest}`"),
+            "apply it again",
+        );
+    };
+    // The timeout of the hook bounds it from here on.
+    run.vm.lua.remove_global_hook();
+    let handle = Handle {
+        guest: guest.as_str().to_owned(),
+        log: Rc::clone(log),
+    };
+    match run.vm.call(&function, handle) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Diagnostics::one(evaluate::describe(&run.vm, &error, &options))),
+    }
+}
+
+/// The argument of a hook.
+struct Handle {
+    guest: String,
+    log: Log,
+}
+
+impl UserData for Handle {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_field_method_get("guest", |_, this| Ok(GuestRef(this.guest.clone())));
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_method("log", |_, this, message: mlua::LuaString| {
+            this.log.borrow_mut().push(message.to_string_lossy());
+            Ok(())
+        });
+        methods.add_method("exec", |lua, _, command: Value| exec(lua, &command));
+        methods.add_method("require_free", |_, _, (path, size): (String, Value)| {
+            require_free(Path::new(&path), &size)
+        });
+    }
+}
+
+fn failed(message: impl Into<String>) -> Raised {
+    Raised::new(Code::Hook, message)
+}
+
+/// `h:exec { "lvs", "--noheadings" }`: runs a command of the host.
+fn exec(lua: &Lua, command: &Value) -> mlua::Result<Table> {
+    let Value::Table(table) = command else {
+        let message = format!("`exec` takes a list, not {}", described(command));
+        return Err(failed(message)
+            .help("write `h:exec { \"program\", \"argument\" }`")
+            .word("exec")
+            .into());
+    };
+    let mut argv = Vec::new();
+    for pair in table.pairs::<Value, Value>() {
+        match pair? {
+            (Value::Integer(_), Value::String(_) | Value::Integer(_)) => {}
+            (key, value) => {
+                let message = format!(
+                    "`exec` takes a list of texts; {} is {}",
+                    described(&key),
+                    described(&value)
+                );
+                return Err(failed(message).word("exec").into());
+            }
+        }
+    }
+    for index in 1..=table.raw_len() {
+        argv.push(table.raw_get::<mlua::LuaString>(index)?.to_string_lossy());
+    }
+    let Some((program, arguments)) = argv.split_first() else {
+        return Err(failed("`exec` has nothing to run").word("exec").into());
+    };
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| failed(format!("run `{program}`: {}", source.kind())).word("exec"))?;
+    let text = |bytes: &[u8]| lua.create_string(bytes);
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr.trim_end().lines().next_back().unwrap_or("").to_owned();
+        let tail = if last.is_empty() {
+            last
+        } else {
+            format!(": {last}")
+        };
+        return Err(failed(format!("`{program}` failed ({}){tail}", output.status))
+            .word("exec")
+            .into());
+    }
+    let result = lua.create_table()?;
+    result.raw_set("code", output.status.code())?;
+    result.raw_set("stdout", text(&output.stdout)?)?;
+    result.raw_set("stderr", text(&output.stderr)?)?;
+    Ok(result)
+}
+
+/// `h:require_free("/srv", "1G")`.
+fn require_free(path: &Path, size: &Value) -> mlua::Result<()> {
+    let wanted = match size {
+        Value::Integer(n) => u64::try_from(*n)
+            .map(Bytes)
+            .map_err(|source| failed(source.to_string()))?,
+        Value::String(text) => text
+            .to_string_lossy()
+            .parse::<Bytes>()
+            .map_err(|invalid| failed(invalid.message))?,
+        other => {
+            return Err(failed(format!(
+                "a size is a text such as \"1G\", not {}",
+                described(other)
+            ))
+            .into());
+        }
+    };
+    let shown = path.display();
+    let stat = statvfs(path).map_err(|errno| {
+        failed(format!(
+            "free space of `{shown}`: {}",
+            errno.desc().to_lowercase()
+        ))
+    })?;
+    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+    if free < wanted.0 {
+        let message = format!("`{shown}` has {} MiB free, and {wanted} are needed", free >> 20);
+        return Err(failed(message).word("require_free").into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::Span;
+
+    fn run_recipe(body: &str, timeout: Span) -> Result<Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.lua");
+        let text = format!(
+            "for i = 1, 2 do guest('g' .. i) {{ image = 'busybox', hooks = {{ pre_start = function(h)\n{body}\nend }} }} end"
+        );
+        std::fs::write(&path, text).unwrap();
+        let evaluated = super::super::evaluate(&path, &EvalOptions::default()).unwrap();
+        let spec = &evaluated.specs[1];
+        let recipe = Recipe {
+            path,
+            hash: evaluated.hash,
+            inputs: BTreeMap::new(),
+        };
+        let hook = Hook {
+            timeout,
+            ..spec.hooks[&HookMoment::PreStart]
+        };
+        run(&recipe, &spec.name, HookMoment::PreStart, &hook)
+    }
+
+    #[test]
+    fn a_hook_logs_and_runs_commands() {
+        let body =
+            "h:log(h.guest.name) h:require_free('/', 1) local r = h:exec { 'echo', 'hi' } h:log(r.stdout)";
+        assert_eq!(run_recipe(body, Span::from_secs(20)).unwrap(), ["g2", "hi\n"]);
+    }
+
+    #[test]
+    fn a_failure_names_the_line() {
+        let err = run_recipe("h:exec { 'false' }", Span::from_secs(20))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            err.ends_with("web.lua:2: `false` failed (exit status: 1)"),
+            "{err}"
+        );
+        let err = run_recipe("h:require_free('/', '900000T')", Span::from_secs(20)).unwrap_err();
+        assert_eq!(err.kind(), Kind::External);
+    }
+
+    #[test]
+    fn what_takes_too_long_is_killed_with_its_commands() {
+        for body in [
+            "while true do end",
+            "h:exec { 'sleep', '60' }",
+            "while true do pcall(h.exec, h, { 'true' }) end",
+        ] {
+            let started = std::time::Instant::now();
+            let err = run_recipe(body, Span::from_millis(300)).unwrap_err();
+            assert_eq!(err.kind(), Kind::Timeout);
+            assert!(started.elapsed().as_secs() < 20);
+        }
+    }
+
+    #[test]
+    fn a_changed_recipe_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.lua");
+        let text = "guest 'a' { image = 'busybox', hooks = { pre_start = function() end } }";
+        std::fs::write(&path, text).unwrap();
+        let hash = super::super::evaluate(&path, &EvalOptions::default())
+            .unwrap()
+            .hash;
+        std::fs::write(&path, format!("{text} -- changed")).unwrap();
+        let recipe = Recipe {
+            path,
+            hash,
+            inputs: BTreeMap::new(),
+        };
+        let name: GuestName = "a".parse().unwrap();
+        let err = run(&recipe, &name, HookMoment::PreStart, &Hook::default()).unwrap_err();
+        assert!(err.to_string().contains("is not the recipe"), "{err}");
+    }
+}

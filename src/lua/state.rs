@@ -1,0 +1,189 @@
+//! What one evaluation gathers while the recipe runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::diagnostic::{self, Code, Diagnostic, Place};
+use super::read::{At, Mistake};
+use super::value::{LayerId, Node};
+
+/// A source file that was read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// As it is named in messages.
+    pub(crate) name: String,
+    pub(crate) text: String,
+    /// Whether it is hostel's own.
+    pub(crate) is_own: bool,
+}
+
+/// One body: where it is and what it is called.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    pub(crate) is_guest: bool,
+    pub(crate) name: String,
+    pub(crate) file: String,
+    pub(crate) line: usize,
+}
+
+/// A guest or template that was named; complete once its body has been read.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub(crate) layer: LayerId,
+    /// With everything that it inherits.
+    pub(crate) merged: Option<Node>,
+}
+
+/// A line of the recipe that was running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) function: Option<String>,
+}
+
+/// A mistake that ends the run, raised by a word or by the environment.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Raised {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    /// What to point at on the line.
+    pub(crate) word: Option<String>,
+    /// Where, when it is known better than by the frames.
+    pub(crate) at: Option<(String, usize)>,
+}
+
+impl Raised {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            help: None,
+            word: None,
+            at: None,
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn word(mut self, word: impl Into<String>) -> Self {
+        self.word = Some(word.into());
+        self
+    }
+}
+
+impl From<Raised> for mlua::Error {
+    fn from(raised: Raised) -> Self {
+        mlua::Error::external(raised)
+    }
+}
+
+/// Everything that one evaluation gathers.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The recipe's folder, that `require` does not leave.
+    pub(crate) folder: PathBuf,
+    /// How the folder is named in messages: what comes before a file's name.
+    pub(crate) prefix: String,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) mistakes: Vec<Mistake>,
+    /// Mistakes whose place is known.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) guests: Vec<Declared>,
+    pub(crate) templates: Vec<Declared>,
+    pub(crate) functions: Vec<mlua::Function>,
+    pub(crate) output: Vec<String>,
+    pub(crate) inputs: BTreeMap<String, String>,
+    pub(crate) declared_inputs: BTreeSet<String>,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) is_exhausted: bool,
+    pub(crate) modules: BTreeMap<String, Option<mlua::Value>>,
+}
+
+impl State {
+    pub(crate) fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|s| s.name == name)
+    }
+
+    pub(crate) fn layer(&self, id: LayerId) -> Option<&Layer> {
+        self.layers.get(id as usize)
+    }
+
+    /// `guest "web"`.
+    pub(crate) fn subject(&self, id: LayerId) -> String {
+        self.layer(id).map_or_else(String::new, |layer| {
+            let kind = if layer.is_guest { "guest" } else { "template" };
+            format!("{kind} \"{}\"", layer.name)
+        })
+    }
+
+    /// Where a layer is called.
+    pub(crate) fn call_place(&self, id: LayerId) -> Option<Place> {
+        let layer = self.layer(id)?;
+        let source = self.source(&layer.file)?;
+        diagnostic::find_call(&source.name, &source.text, layer.line, &layer.name)
+    }
+
+    /// Where a field of a layer is written.
+    pub(crate) fn key_place(&self, id: LayerId, path: &[String], at: At) -> Option<Place> {
+        let layer = self.layer(id)?;
+        let source = self.source(&layer.file)?;
+        if path.is_empty() {
+            return self.call_place(id);
+        }
+        diagnostic::find_key(&source.name, &source.text, layer.line, &layer.name, path, at)
+    }
+
+    /// Where a word stands on a line.
+    pub(crate) fn word_place(&self, file: &str, line: usize, word: &str) -> Option<Place> {
+        let source = self.source(file)?;
+        diagnostic::find_word(&source.name, &source.text, line, word)
+    }
+
+    /// The mistake with its place: ``unknown field `pidz` in guest "web" at `limits` ``.
+    pub(crate) fn placed(&self, mistake: &Mistake) -> Diagnostic {
+        let place = self.key_place(mistake.layer, &mistake.path, mistake.at);
+        let above = path_text(&mistake.path[..mistake.path.len().saturating_sub(1)]);
+        let at = if above.is_empty() {
+            String::new()
+        } else {
+            format!(" at `{above}`")
+        };
+        let subject = self.subject(mistake.layer);
+        // `... is not a path inside a guest in guest "web"` reads badly.
+        let comma = if mistake.message.ends_with("guest") || mistake.message.ends_with("it") {
+            ","
+        } else {
+            ""
+        };
+        let message = format!("{}{comma} in {subject}{at}", mistake.message);
+        Diagnostic::new(mistake.code, message, place).with_help(mistake.help.clone())
+    }
+}
+
+/// `mounts[1].source`, `files["/etc/motd"]`.
+pub(crate) fn path_text(path: &[String]) -> String {
+    // Writing to a `String` cannot fail.
+    let mut text = String::new();
+    for part in path {
+        let is_word = part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if part.bytes().all(|b| b.is_ascii_digit()) {
+            let _ = write!(text, "[{part}]");
+        } else if is_word {
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(part);
+        } else {
+            let _ = write!(text, "[\"{}\"]", part.escape_debug());
+        }
+    }
+    text
+}

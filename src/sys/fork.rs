@@ -1,0 +1,63 @@
+//! A child that goes on with a copy of this process and reports over a pipe: `fork(2)`.
+//!
+//! For a guest's processes there is [`clone`](super::clone). This is glibc's `fork`, which makes its allocator
+//! usable in the child even when another thread held its lock (`pthread_atfork(3)`), because the child of an
+//! evaluation runs Lua.
+
+use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::clone::exit_now;
+use crate::error::{Context, Result};
+use crate::guest::HostPid;
+
+/// Starts a child that runs `inside` with the writing end of `pipe`, and ends with its result as exit status. Every
+/// other descriptor is closed there, standard error excepted.
+pub fn fork(pipe: OwnedFd, inside: impl FnOnce(OwnedFd) -> i32) -> Result<HostPid> {
+    // SAFETY: the child runs only `inside`, which may allocate (see above), and then ends.
+    let pid = unsafe { libc::fork() };
+    match Errno::result(pid).context(|| "fork a process")? {
+        0 => {
+            let code = match only(pipe) {
+                Ok(pipe) => inside(pipe),
+                Err(_) => 1,
+            };
+            exit_now(code)
+        }
+        pid => Ok(HostPid(pid)),
+    }
+}
+
+/// The pipe as descriptor 3, with nothing above it; standard input and output are /dev/null.
+fn only(pipe: OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
+    let null = nix::fcntl::open("/dev/null", flags, nix::sys::stat::Mode::empty())?;
+    // SAFETY: dup2(2) of an open descriptor; 3 is not 0, 1 or 2, and whatever it was is not used again.
+    let fd = Errno::result(unsafe { libc::dup2(pipe.as_raw_fd(), 3) })?;
+    for standard in [0, 1] {
+        // SAFETY: dup2(2) of an open descriptor; standard input and output belong to nobody in this child.
+        Errno::result(unsafe { libc::dup2(null.as_raw_fd(), standard) })?;
+    }
+    // The copies that are closed below must not be closed again by their owners.
+    std::mem::forget(pipe);
+    std::mem::forget(null);
+    // SAFETY: close_range(2) closes descriptors of this child that nothing of it uses: it runs `inside` only.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, 4, libc::c_uint::MAX, 0) })?;
+    // SAFETY: 3 was made above and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Waits for a child's end: its exit status, or the signal that ended it as a negative number.
+pub fn wait(pid: HostPid) -> Result<i32> {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    loop {
+        match waitpid(nix::unistd::Pid::from_raw(pid.0), None) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(-(signal as i32)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context(|| format!("wait for process {pid}")),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+-- The environment of a recipe: what Lua's own words become so that the same recipe always means the same.
+--
+-- `raw` holds Lua's globals, `host` three functions: `fail(message, level)` raises a mistake of the recipe's,
+-- `exhausted()` says whether the budget is used up, `unknown(name, is_set)` raises an unknown word.
+
+local raw, host = ...
+local next, type, select, error = raw.next, raw.type, raw.select, raw.error
+local rawget, getmetatable, raw_setmetatable = raw.rawget, raw.getmetatable, raw.setmetatable
+local raw_pcall, raw_xpcall, raw_tostring = raw.pcall, raw.xpcall, raw.tostring
+local string, table, math, utf8 = raw.string, raw.table, raw.math, raw.utf8
+local raw_sort, raw_format, raw_rep, raw_move = table.sort, string.format, string.rep, table.move
+local find, gsub, ult, unpack = string.find, string.gsub, math.ult, table.unpack
+
+-- Lua's C functions do not count instructions: what loops in one of them has to be bounded before.
+local MOST = 1000000
+
+local RANK = { number = 1, string = 2, boolean = 3 }
+
+local function before(a, b)
+  local kind_a, kind_b = type(a), type(b)
+  if kind_a ~= kind_b then
+    return RANK[kind_a] < RANK[kind_b]
+  end
+  if kind_a == "boolean" then
+    return b and not a
+  end
+  return a < b
+end
+
+-- In the order of keys: the order of a hash differs from run to run.
+local function sorted_pairs(t)
+  local meta = getmetatable(t)
+  if type(meta) == "table" and meta.__pairs then
+    return meta.__pairs(t)
+  end
+  if type(t) ~= "table" then
+    error(raw_format("bad argument #1 to 'pairs' (table expected, got %s)", type(t)), 2)
+  end
+  local keys, count = {}, 0
+  for key in next, t do
+    if not RANK[type(key)] then
+      error(raw_format("pairs: a %s as key has no order", type(key)), 2)
+    end
+    count = count + 1
+    keys[count] = key
+  end
+  raw_sort(keys, before)
+  local index = 0
+  return function()
+    while index < count do
+      index = index + 1
+      local key = keys[index]
+      local value = rawget(t, key)
+      if value ~= nil then
+        return key, value
+      end
+    end
+  end,
+    t,
+    nil
+end
+
+-- Without addresses, which differ from run to run.
+local function show(value)
+  local kind = type(value)
+  if kind == "table" then
+    local meta = getmetatable(value)
+    if type(meta) == "table" and meta.__tostring then
+      return raw_tostring(value)
+    end
+    return "table"
+  end
+  if kind == "function" or kind == "thread" then
+    return kind
+  end
+  return raw_tostring(value)
+end
+
+function string.format(format, ...)
+  if type(format) == "string" and find((gsub(format, "%%%%", "")), "%%[%-0-9]*p") then
+    error("string.format: `%p` shows an address, which differs from run to run", 2)
+  end
+  local given, count = { ... }, select("#", ...)
+  for index = 1, count do
+    local kind = type(given[index])
+    if kind == "table" or kind == "function" then
+      given[index] = show(given[index])
+    end
+  end
+  return raw_format(format, unpack(given, 1, count))
+end
+
+function string.rep(text, count, separator)
+  if (text == "" or text == nil) and (separator == "" or separator == nil) then
+    return ""
+  end
+  return raw_rep(text, count, separator)
+end
+string.dump = nil
+
+local function plain(t, name)
+  if type(t) ~= "table" then
+    error(raw_format("bad argument #1 to '%s' (table expected, got %s)", name, type(t)), 3)
+  end
+  if getmetatable(t) ~= nil then
+    error(raw_format("table.%s: a table with a metatable", name), 3)
+  end
+end
+
+for _, name in raw.ipairs({ "insert", "remove", "concat", "unpack" }) do
+  local original = table[name]
+  table[name] = function(t, ...)
+    plain(t, name)
+    return original(t, ...)
+  end
+end
+
+function table.move(from, first, last, to, into)
+  plain(from, "move")
+  if into ~= nil then
+    plain(into, "move")
+  end
+  if type(first) == "number" and type(last) == "number" and last >= first then
+    if not ult(last - first, MOST) then
+      error("table.move: more than a million items", 2)
+    end
+  end
+  return raw_move(from, first, last, to, into or from)
+end
+
+local function less(a, b)
+  return a < b
+end
+
+-- A stable merge sort: Lua's own picks its pivots by the clock, so that equal items come out in any order.
+function table.sort(t, compare)
+  plain(t, "sort")
+  compare = compare or less
+  local count = #t
+  local from, into = t, {}
+  local width = 1
+  while width < count do
+    local start = 1
+    while start <= count do
+      local middle, stop = start + width, start + 2 * width
+      if middle > count + 1 then
+        middle = count + 1
+      end
+      if stop > count + 1 then
+        stop = count + 1
+      end
+      local left, right = start, middle
+      for index = start, stop - 1 do
+        if left < middle and (right >= stop or not compare(from[right], from[left])) then
+          into[index] = from[left]
+          left = left + 1
+        else
+          into[index] = from[right]
+          right = right + 1
+        end
+      end
+      start = stop
+    end
+    from, into = into, from
+    width = width * 2
+  end
+  if from ~= t then
+    raw_move(from, 1, count, 1, t)
+  end
+end
+
+math.random, math.randomseed = nil, nil
+
+-- What uses up the budget must not be caught, or `while true do pcall(loop) end` would run for ever.
+local function passed(ok, ...)
+  if not ok and host.exhausted() then
+    error((...), 0)
+  end
+  return ok, ...
+end
+
+local words = {
+  assert = raw.assert,
+  error = raw.error,
+  getmetatable = raw.getmetatable,
+  ipairs = raw.ipairs,
+  math = math,
+  rawequal = raw.rawequal,
+  rawget = raw.rawget,
+  rawlen = raw.rawlen,
+  select = raw.select,
+  string = string,
+  table = table,
+  tonumber = raw.tonumber,
+  tostring = show,
+  type = raw.type,
+  utf8 = utf8,
+  pairs = sorted_pairs,
+  pcall = function(f, ...)
+    return passed(raw_pcall(f, ...))
+  end,
+  -- A handler runs before the stack is unwound: after the budget's own error, with nothing counted any more.
+  xpcall = function(f, handler, ...)
+    return passed(raw_xpcall(f, function(problem)
+      if host.exhausted() then
+        return problem
+      end
+      return handler(problem)
+    end, ...))
+  end,
+  -- Finalizers and weak tables would let a recipe see when memory is collected.
+  setmetatable = function(t, meta)
+    if type(meta) == "table" and (rawget(meta, "__gc") ~= nil or rawget(meta, "__mode") ~= nil) then
+      error("setmetatable: `__gc` and `__mode` depend on when memory is collected", 2)
+    end
+    return raw_setmetatable(t, meta)
+  end,
+}
+
+getmetatable("").__metatable = false
+
+raw_setmetatable(words, {
+  __index = function(_, name)
+    host.unknown(name, false)
+  end,
+})
+
+local environment = raw_setmetatable({}, {
+  __index = words,
+  __newindex = function(_, name)
+    host.unknown(name, true)
+  end,
+  __metatable = false,
+})
+
+return environment, words
