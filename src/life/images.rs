@@ -67,7 +67,7 @@ pub fn list(layout: &Layout) -> Result<Vec<Stored>> {
 /// Removes an image. The next guest of its kind makes it anew; guests that were made from it keep their files.
 pub fn remove(layout: &Layout, key: &str) -> Result<()> {
     // Out of sight in one step: an image is whole or not there, also for a command that looks for it now.
-    let scratch = Scratch::new(layout)?;
+    let scratch = Scratch::for_image(layout)?;
     let dir = layout.images().join(key);
     match fs::rename(&dir, scratch.path().join("image")) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -95,6 +95,6 @@ mod tests {
         remove(&layout, "busybox-1").unwrap();
         remove(&layout, "busybox-1").unwrap();
         assert_eq!(list(&layout).unwrap(), []);
-        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(layout.images_tmp()).unwrap().count(), 0);
     }
 }

@@ -70,7 +70,7 @@ fn processes_with(text: &str) -> Vec<i32> {
 }
 
 fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
-    world.share_images();
+    let _images = world.share_images();
     let layout = layout(world);
     let suite: Image = "debian:bookworm".parse().unwrap();
     let packages = ["openssh-server".to_owned(), "iputils-ping".to_owned()];

@@ -121,7 +121,7 @@ impl Debian {
         make_dir(&root, 0o755)?;
         make_dir(&scratch, 0o700)?;
         // Where it survives a failure: the scratch directory does not.
-        let log_path = layout.images().join(format!("{key}.log"));
+        let log_path = layout.images().join(format!(".{key}.log"));
         progress.stage(&format!("building Debian {}", self.suite));
         let mut command = self.command(&root, &cache, &scratch);
         run(&mut command, "mmdebstrap", &log_path, progress)?;

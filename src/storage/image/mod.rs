@@ -4,6 +4,7 @@
 //! made in a scratch directory and renamed into place, so there is a whole one or none, however the maker ends.
 
 mod busybox;
+mod clone;
 mod debian;
 mod sources;
 mod tar;
@@ -29,6 +30,8 @@ pub struct Prepared {
     pub key: String,
     /// Its root directory. It is copied from, never used.
     pub path: PathBuf,
+    /// The guest that it is, if it is one: it is held still while it is copied.
+    pub source: Option<GuestName>,
 }
 
 /// Finds the image, or makes it. Two that want the same one at once get the same one: the second waits.
@@ -60,6 +63,7 @@ pub fn prepare(
             Ok(Prepared {
                 key: "dir".to_owned(),
                 path: path.clone(),
+                source: None,
             })
         }
         Image::Clone(source) => {
@@ -73,6 +77,7 @@ pub fn prepare(
             Ok(Prepared {
                 key: format!("clone-{source}"),
                 path,
+                source: Some(source.clone()),
             })
         }
         Image::Debian(suite) => {
@@ -106,6 +111,10 @@ pub fn install(
             Error::new(Kind::Exists, format!("`{name}` has files already")).with_hint("destroy it first")
         );
     }
+    let _held = match &prepared.source {
+        Some(source) => Some(clone::hold(layout, source, progress)?),
+        None => None,
+    };
     progress.stage(&format!("copying the image of {name}"));
     let scratch = Scratch::new(layout)?;
     let made = scratch.path().join("rootfs");
@@ -127,6 +136,9 @@ pub fn install(
     }
     if prepared.key.starts_with("debian-") {
         debian::personalise(&made, progress)?;
+    }
+    if let Some(source) = &prepared.source {
+        clone::personalise(&made, source, progress)?;
     }
     commit(&to, &made, &rootfs)
 }
@@ -161,6 +173,7 @@ fn cached(
     let prepared = Prepared {
         key: key.to_owned(),
         path: place.join("rootfs"),
+        source: None,
     };
     if prepared.path.is_dir() {
         return Ok(prepared);
@@ -263,6 +276,27 @@ mod tests {
         remove(&layout, &web).unwrap();
         assert!(!layout.guest_dir(&web).exists());
         assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_clone_is_a_copy_with_an_identity_of_its_own() {
+        let (_dir, layout) = layout();
+        let (web, twin): (GuestName, GuestName) = ("web".parse().unwrap(), "twin".parse().unwrap());
+        let busybox = prepare(&layout, &Image::Busybox, &[], &Silent).unwrap();
+        install(&layout, &web, &busybox, &Silent).unwrap();
+        fs::write(layout.rootfs(&web).join("etc/machine-id"), "0123\n").unwrap();
+        fs::write(layout.rootfs(&web).join("srv/data"), "data").unwrap();
+        let image = Image::Clone(web.clone());
+        let prepared = prepare(&layout, &image, &[], &Silent).unwrap();
+        assert_eq!(prepared.key, "clone-web");
+        install(&layout, &twin, &prepared, &Silent).unwrap();
+        assert_eq!(fs::read(layout.rootfs(&twin).join("srv/data")).unwrap(), b"data");
+        assert_eq!(
+            fs::read(layout.rootfs(&twin).join("etc/machine-id")).unwrap(),
+            b""
+        );
+        let gone = prepare(&layout, &Image::Clone("gone".parse().unwrap()), &[], &Silent);
+        assert_eq!(gone.unwrap_err().to_string(), "there is no guest `gone` to clone");
     }
 
     #[test]

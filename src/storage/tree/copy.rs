@@ -331,6 +331,9 @@ pub(in crate::storage) fn is_the_guests(name: &CStr) -> bool {
     name.starts_with(b"user.") || name == b"security.capability" || name.starts_with(b"system.posix_acl_")
 }
 
+#[cfg(test)]
+mod tests;
+
 fn mode_of(stat: &FileStat) -> Mode {
     Mode::from_bits_truncate(stat.st_mode & 0o7777)
 }
