@@ -1,11 +1,17 @@
 //! Arguments that several verbs take.
 
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::TypedValueParser as _;
 use clap_complete::engine::CompletionCandidate;
+use ipnet::IpNet;
 
 use super::output::color::When;
+use crate::guest::mounts::guest_path;
+use crate::guest::{Cap, GuestName, Invalid, Isolate, LimitChange, Limits, Mount, Span};
 
 /// `--color WHEN`, which every verb takes.
 pub(crate) fn color() -> clap::Arg {
@@ -36,27 +42,219 @@ pub(crate) fn color_typed(args: &[&OsStr]) -> Option<When> {
     })
 }
 
-/// The command that a verb runs. It stands after `--`, so that its options are its own.
+/// A command that is run in a context. It stands after `--`, so that its options are its own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CommandLine {
+    /// Run it in this directory, as it sees it
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// End it after this time, such as 10s: SIGTERM, and SIGKILL five seconds later; the exit code is 124
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<Span>,
+    /// Print the steps that would be carried out, and do nothing
+    #[arg(long)]
+    pub(crate) plan: bool,
     /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required = true, value_name = "COMMAND", value_hint = clap::ValueHint::CommandName)]
     pub(crate) argv: Vec<OsString>,
+}
+
+/// A guest that is there.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneGuest {
+    /// The name of the guest
+    #[arg(value_name = "GUEST", add = guests())]
+    pub(crate) guest: GuestName,
+}
+
+/// Some guests, or all.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SomeGuests {
+    /// The names of the guests
+    #[arg(value_name = "GUEST", required_unless_present = "all", conflicts_with = "all", add = guests())]
+    pub(crate) guests: Vec<GuestName>,
 }
 
 /// Completes names of guests: the directories that the state directory holds.
 pub(crate) fn guests() -> clap_complete::ArgValueCandidates {
     clap_complete::ArgValueCandidates::new(|| {
-        let root = std::env::var_os("HOSTEL_ROOT").unwrap_or_else(|| "/var/lib/hostel".into());
-        let Ok(entries) = std::fs::read_dir(std::path::Path::new(&root).join("guests")) else {
-            return Vec::new();
-        };
-        let mut names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
-        names.retain(|name| {
-            name.to_str()
-                .is_some_and(|name| name.parse::<crate::guest::GuestName>().is_ok())
-        });
-        names.sort();
-        names.into_iter().map(CompletionCandidate::new).collect()
+        let names = crate::storage::state::list(&crate::storage::Layout::from_env());
+        // A completion that cannot be made is none: an error would land in the middle of the typed line.
+        let names = names.unwrap_or_default();
+        names
+            .iter()
+            .map(|name| CompletionCandidate::new(name.as_str()))
+            .collect()
     })
+}
+
+/// Completes limits: the key and its `=`.
+pub(crate) fn limits() -> clap_complete::ArgValueCandidates {
+    clap_complete::ArgValueCandidates::new(|| {
+        LimitChange::keys()
+            .map(|key| CompletionCandidate::new(format!("{key}=")))
+            .collect()
+    })
+}
+
+/// The limits that `changes` make out of none.
+pub(crate) fn limits_of(changes: &[LimitChange]) -> Limits {
+    let mut limits = Limits::default();
+    for change in changes {
+        change.apply_to(&mut limits);
+    }
+    limits
+}
+
+/// Namespaces, by their names and commas between them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Namespaces(pub(crate) Isolate);
+
+impl FromStr for Namespaces {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut isolate = Isolate::NONE;
+        for name in text.split(',') {
+            isolate.add(name)?;
+        }
+        Ok(Self(isolate))
+    }
+}
+
+/// Capabilities, by their names and commas between them; `none` is the empty list.
+#[derive(Debug, Clone)]
+pub(crate) struct CapList(pub(crate) Vec<Cap>);
+
+impl FromStr for CapList {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        text.split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+/// An address, with or without the length of its prefix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address(pub(crate) IpNet);
+
+impl FromStr for Address {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let net = match text.parse::<IpAddr>() {
+            Ok(addr) => Some(IpNet::from(addr)),
+            Err(_) => text.parse().ok(),
+        };
+        net.map(Self).ok_or_else(|| Invalid {
+            message: format!("`{}` is not an address", text.escape_debug()),
+            hint: Some("IPv4 or IPv6, such as `127.9.0.1` or `fd00::9`".to_owned()),
+        })
+    }
+}
+
+/// `SOURCE:TARGET` with `:ro`, `:noexec` or `:host-ids` behind.
+#[derive(Debug, Clone)]
+pub(crate) struct BindMount(pub(crate) Mount);
+
+impl FromStr for BindMount {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let invalid = |why: &str| Invalid {
+            message: format!("`{}` is not a mount: {why}", text.escape_debug()),
+            hint: Some(
+                "`SOURCE:TARGET`, then `:ro`, `:noexec` or `:host-ids`, such as `/srv/data:/data:ro`"
+                    .to_owned(),
+            ),
+        };
+        let mut parts = text.split(':');
+        let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
+            return Err(invalid("it has no target"));
+        };
+        if !source.starts_with('/') {
+            return Err(invalid("the source is no absolute path"));
+        }
+        guest_path(target.as_ref())?;
+        let mut mount = Mount {
+            source: source.into(),
+            target: target.into(),
+            readonly: false,
+            noexec: false,
+            idmap: true,
+        };
+        for option in parts {
+            match option {
+                "ro" => mount.readonly = true,
+                "noexec" => mount.noexec = true,
+                "host-ids" => mount.idmap = false,
+                other => return Err(invalid(&format!("`{other}` is no option of it"))),
+            }
+        }
+        Ok(Self(mount))
+    }
+}
+
+/// A variable of the environment: `NAME=VALUE`, or `NAME` for the caller's own.
+#[derive(Debug, Clone)]
+pub(crate) struct Variable(pub(crate) OsString, pub(crate) OsString);
+
+impl FromStr for Variable {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, value.into()),
+            None => (text, std::env::var_os(text).unwrap_or_default()),
+        };
+        if name.is_empty() {
+            return Err(Invalid {
+                message: format!("`{}` is not a variable", text.escape_debug()),
+                hint: Some("`NAME=VALUE`, or `NAME` to pass your own on".to_owned()),
+            });
+        }
+        Ok(Self(name.into(), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_two_paths_and_options() {
+        let mount = "/srv/data:/data:ro:noexec".parse::<BindMount>().unwrap().0;
+        assert_eq!(mount.source, std::path::Path::new("/srv/data"));
+        assert!(mount.readonly && mount.noexec && mount.idmap);
+        for bad in ["/a", "a:/b", "/a:b", "/a:/../b", "/a:/b:rw"] {
+            assert!(bad.parse::<BindMount>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_needs_no_prefix() {
+        for (text, net) in [
+            ("127.9.0.1", "127.9.0.1/32"),
+            ("10.0.0.5/24", "10.0.0.5/24"),
+            ("fd00::9", "fd00::9/128"),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().0.to_string(), net);
+        }
+        assert!("localhost".parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn lists_have_commas() {
+        let isolate = "pid,uts".parse::<Namespaces>().unwrap().0;
+        assert_eq!(isolate.words(), ["pid", "uts"]);
+        assert!("pid,ups".parse::<Namespaces>().is_err());
+        assert_eq!("chown,CAP_KILL".parse::<CapList>().unwrap().0.len(), 2);
+        assert_eq!("none".parse::<CapList>().unwrap().0, []);
+    }
 }

@@ -6,7 +6,6 @@ use clap::error::ErrorKind;
 
 use super::exit::{Exit, Failure};
 use super::output::color::When;
-use super::output::error;
 use super::session::{Session, is_broken_pipe};
 use super::verb::{Entry, VERBS};
 use super::{args, help, usage};
@@ -134,14 +133,8 @@ fn end(session: &mut Session, failure: Failure, result: Result<Exit>) -> u8 {
 }
 
 fn fail(session: &mut Session, failure: Failure, err: &Error) -> u8 {
-    // What was written before the failure comes before it.
-    let text = if session.is_json {
-        error::json(err)
-    } else {
-        error::text(err, session.paint_err)
-    };
-    session.note(text.trim_end());
-    failure.code(err)
+    session.report(err);
+    failure.code(err, session.command.as_deref())
 }
 
 /// Logs to standard error what `HOSTEL_LOG` asks for, in the notation of `tracing_subscriber::EnvFilter`.

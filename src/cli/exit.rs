@@ -1,7 +1,11 @@
 //! The exit codes.
 
+use std::ffi::OsStr;
+
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
+use crate::sys::pidfd::Ended;
 use crate::{Error, Kind, sys};
 
 /// How a verb ended that did not fail.
@@ -9,6 +13,7 @@ use crate::{Error, Kind, sys};
 pub(crate) enum Exit {
     /// 0.
     Success,
+    #[allow(dead_code, reason = "the verbs on recipes exit with it")]
     /// 2 of `hostel plan`: the host differs from the recipe.
     Changes,
     /// 1 of verbs that answer a question with no, such as `hostel doctor`.
@@ -28,12 +33,15 @@ impl Exit {
         }
     }
 
-    /// The code of a command that ended with `code` or by signal number `signal`: the latter is 128 + N, as a
-    /// shell has it.
-    pub(crate) fn of_command(code: Option<i32>, signal: Option<i32>) -> Self {
-        let number = code.or(signal.map(|signal| 128 + signal)).unwrap_or(125);
+    /// As a command that ended like that: its code, or 128 + N for signal N, as a shell has it.
+    pub(crate) fn of(ended: Ended) -> Self {
         // A code is eight bits, a signal at most 64: what does not fit cannot come from wait(2).
-        Exit::Command(u8::try_from(number).unwrap_or(125))
+        Exit::Command(u8::try_from(ended.shell_code()).unwrap_or(125))
+    }
+
+    /// As a command that ends by this signal in the ordinary way, like `hostel logs --follow`.
+    pub(crate) fn of_signal(signal: Signal) -> Self {
+        Exit::of(Ended::Signal(signal as i32))
     }
 }
 
@@ -48,16 +56,31 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// The exit code of `err`. 128 + N when signal N ended the command.
-    pub(crate) fn code(self, err: &Error) -> u8 {
+    ///
+    /// `command` is the program that was to be run, if the verb came so far as to run one.
+    pub(crate) fn code(self, err: &Error, command: Option<&OsStr>) -> u8 {
         if err.kind() == Kind::Interrupted {
             let signal = sys::interrupt::pending().unwrap_or(Signal::SIGINT);
             return u8::try_from(128 + signal as i32).unwrap_or(130);
         }
         match self {
             Failure::Plain => err.kind().exit_code(),
-            Failure::LikeEnv => 125,
+            Failure::LikeEnv => command.map_or(125, |command| not_run(err, command)),
         }
     }
+}
+
+/// 127 when `command` was not found, 126 when it could not be executed, 125 when something else failed. An error
+/// of `execve(2)` names the program right before its errno.
+fn not_run(err: &Error, command: &OsStr) -> u8 {
+    let Some(errno) = err.errno() else { return 125 };
+    if !err
+        .to_string()
+        .contains(&format!("`{}`: {errno:?} (", command.to_string_lossy()))
+    {
+        return 125;
+    }
+    if errno == Errno::ENOENT { 127 } else { 126 }
 }
 
 #[cfg(test)]
@@ -66,15 +89,25 @@ mod tests {
 
     #[test]
     fn a_signal_is_128_and_its_number() {
-        assert_eq!(Exit::of_command(Some(3), None).code(), 3);
-        assert_eq!(Exit::of_command(None, Some(9)).code(), 137);
-        assert_eq!(Exit::of_command(None, None).code(), 125);
+        assert_eq!(Exit::of(Ended::Code(3)).code(), 3);
+        assert_eq!(Exit::of(Ended::Signal(9)).code(), 137);
     }
 
     #[test]
     fn own_failures_do_not_look_like_the_commands() {
         let err = Error::new(Kind::Usage, "x");
-        assert_eq!(Failure::Plain.code(&err), 2);
-        assert_eq!(Failure::LikeEnv.code(&err), 125);
+        assert_eq!(Failure::Plain.code(&err, None), 2);
+        assert_eq!(Failure::LikeEnv.code(&err, None), 125);
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_run_is_126_or_127() {
+        let code = |message: &str, errno| {
+            let err = Error::os(message, errno).context("web");
+            Failure::LikeEnv.code(&err, Some(OsStr::new("ls")))
+        };
+        assert_eq!(code("run `ls`: `ls`", Errno::ENOENT), 127);
+        assert_eq!(code("run `ls`: `ls`", Errno::EACCES), 126);
+        assert_eq!(code("open root `/x`", Errno::ENOENT), 125);
     }
 }

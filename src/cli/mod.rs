@@ -4,16 +4,15 @@
 //! verb costs, however many there are. What was typed is the verb's own struct (`cmd/<verb>.rs`, whose doc
 //! comments are the help); what is meant are the types of [`guest`](crate::guest) and of the verbs.
 
-#[allow(dead_code, reason = "the verbs on guests use the rest")]
 mod args;
 mod cmd;
 mod dispatch;
 mod docs;
-#[allow(dead_code, reason = "the verbs on guests use the rest")]
 mod exit;
 mod help;
-#[allow(dead_code, reason = "the verbs on guests use the rest")]
+mod hooks;
 mod output;
+mod primitive;
 mod session;
 mod usage;
 mod verb;

@@ -1,8 +1,10 @@
 //! What a verb may write to, and how.
 
+use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 
 use super::output::color::{Paint, When};
+use super::output::error;
 use crate::{Error, Result};
 
 /// The streams of one command.
@@ -14,6 +16,8 @@ pub(crate) struct Session {
     pub(crate) paint_err: Paint,
     /// Whether `--json` was typed: output and errors are JSON.
     pub(crate) is_json: bool,
+    /// The program of the user's that is being run, if one is.
+    pub(crate) command: Option<OsString>,
 }
 
 impl Session {
@@ -24,6 +28,7 @@ impl Session {
             paint: Paint::for_stream(when, &io::stdout()),
             paint_err: Paint::for_stream(when, &io::stderr()),
             is_json,
+            command: None,
         }
     }
 
@@ -53,6 +58,16 @@ impl Session {
     /// Writes what is still buffered: before a command of the user's writes to the same stream, and at the end.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.out.flush().map_err(lost)
+    }
+
+    /// Tells of a failure after which the command goes on, with other guests.
+    pub(crate) fn report(&mut self, err: &Error) {
+        let text = if self.is_json {
+            error::json(err)
+        } else {
+            error::text(err, self.paint_err)
+        };
+        self.note(text.trim_end());
     }
 
     /// Writes a line to standard error. When that fails there is nobody left to tell.

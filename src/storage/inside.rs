@@ -124,8 +124,8 @@ impl Inside {
         }
     }
 
-    /// The content of the file at `path`, links followed inside the tree. More than `limit` bytes are refused.
-    pub fn read_file(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    /// Opens the file at `path` for reading, links followed inside the tree. What is not a plain file is refused.
+    pub fn open_file(&self, path: &Path) -> Result<File> {
         self.components(path)?;
         let fail = |errno| self.fail("read", path, errno);
         let found = self.locate(path).map_err(fail)?;
@@ -136,12 +136,17 @@ impl Inside {
         // It is known to be a plain file before it is opened for good, and stays the same one: by descriptor.
         let again = format!("/proc/self/fd/{}", found.as_raw_fd());
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let file = open(again.as_str(), flags, Mode::empty()).map_err(fail)?;
+        open(again.as_str(), flags, Mode::empty())
+            .map(File::from)
+            .map_err(fail)
+    }
+
+    /// The content of the file at `path`, links followed inside the tree. More than `limit` bytes are refused.
+    pub fn read_file(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
+        let file = self.open_file(path)?;
         let mut content = Vec::new();
-        let read = File::from(file)
-            .take(limit.saturating_add(1))
-            .read_to_end(&mut content);
-        read.map_err(|err| fail(errno_of(&err)))?;
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut content);
+        read.map_err(|err| self.fail("read", path, errno_of(&err)))?;
         if content.len() as u64 > limit {
             return Err(self.refuse(path, &format!("is larger than {limit} bytes")));
         }

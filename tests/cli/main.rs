@@ -3,12 +3,32 @@
 
 mod support;
 
+mod bind;
+mod caps;
+mod chroot;
 mod completion;
+mod context;
+mod destroy;
 mod doctor;
+mod enter;
+mod exec;
+mod gc;
 mod general;
 mod help;
+mod host;
 mod images;
+mod kill;
+mod limit;
+mod logs;
+mod ls;
 mod man;
+mod pause;
+mod restart;
+mod resume;
+mod set;
+mod start;
+mod status;
+mod stop;
 mod version;
 
 /// Every verb has its file here or, when it needs a kernel and root, in tests/privileged; every file is run.

@@ -36,6 +36,7 @@ files! {
     bpf_udp,
     cgroup,
     cgroup_limits,
+    cli_primitives,
     harness,
     init,
     image,

@@ -90,6 +90,11 @@ impl<W: Write> Progress<W> {
         self.line(line);
     }
 
+    /// Takes the current stage from the terminal, so that something else can be written there.
+    pub(crate) fn clear(&self) {
+        self.erase();
+    }
+
     fn print_late(&self) {
         if self.begun.elapsed() >= SILENT
             && let Some(stage) = self.waiting.take()

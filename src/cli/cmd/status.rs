@@ -1,0 +1,74 @@
+//! `hostel status GUEST`
+
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::Result;
+use crate::cli::args::OneGuest;
+use crate::cli::exit::Exit;
+use crate::cli::output::human;
+use crate::cli::output::table::clean;
+use crate::cli::session::Session;
+use crate::cli::verb::{Example, Group, Verb};
+use crate::life::Host;
+use crate::life::observe;
+
+/// Show how a guest is
+#[derive(Debug, Parser)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    guest: OneGuest,
+    /// Print JSON: one object with `name`, `xid`, `state` and what can be seen of it
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verb for Status {
+    const GROUP: Group = Group::Guests;
+    const EXAMPLES: &'static [Example] = &[
+        ("hostel status web", "its state, processes, memory and addresses"),
+        ("hostel status web --json", "for a program"),
+    ];
+
+    fn run(self, session: &mut Session) -> Result<Exit> {
+        let status = observe::status(&Host::open()?, &self.guest.guest)?;
+        if self.json {
+            session.json(&status)?;
+            return Ok(Exit::Success);
+        }
+        let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
+        let rows = [
+            ("name", Some(status.name.to_string())),
+            ("xid", Some(status.xid.to_string())),
+            ("state", Some(status.state.to_string())),
+            ("pid", status.pid.map(|pid| pid.to_string())),
+            (
+                "uptime",
+                status.uptime_s.map(|s| human::span(Duration::from_secs(s))),
+            ),
+            ("processes", Some(status.processes.to_string())),
+            ("memory", status.memory_bytes.map(human::bytes)),
+            (
+                "cpu",
+                status.cpu_us.map(|us| human::cpu(Duration::from_micros(us))),
+            ),
+            (
+                "addresses",
+                Some(addresses.join(" ")).filter(|text| !text.is_empty()),
+            ),
+            ("image", Some(status.image)),
+            (
+                "autostart",
+                Some(if status.autostart { "yes" } else { "no" }.to_owned()),
+            ),
+        ];
+        for (key, value) in rows {
+            if let Some(value) = value {
+                let key = session.paint.bold(&format!("{key:<10}"));
+                session.line(&format!("{key} {}", clean(&value)))?;
+            }
+        }
+        Ok(Exit::Success)
+    }
+}

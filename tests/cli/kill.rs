@@ -1,0 +1,28 @@
+//! `hostel kill`
+
+use crate::support::hostel;
+
+#[test]
+fn a_guest_that_is_not_there() {
+    hostel(&["kill", "web"]).fails(
+        1,
+        "error: there is no guest `web`\nhint: `hostel ls` lists those that there are\n",
+    );
+}
+
+#[test]
+fn a_name_that_is_none() {
+    hostel(&["kill", "../web"]).fails(
+        2,
+        "error: `../web` is not a guest name\nhint: 1 to 63 of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.`, the first a letter or digit\n",
+    );
+}
+
+#[test]
+fn a_signal_that_is_none() {
+    hostel(&["kill", "-s", "XX", "web"]).fails(
+        1,
+        "error: `XX` is not a signal\n\
+         hint: a name such as `SIGTERM`, or `SIGRTMIN+3`, or a number from 1 to 64; see signal(7)\n",
+    );
+}

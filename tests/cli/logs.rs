@@ -1,0 +1,11 @@
+//! `hostel logs`
+
+use crate::support::hostel;
+
+#[test]
+fn a_guest_that_is_not_there() {
+    hostel(&["logs", "web"]).fails(
+        1,
+        "error: there is no guest `web`\nhint: `hostel ls` lists those that there are\n",
+    );
+}

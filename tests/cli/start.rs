@@ -1,0 +1,40 @@
+//! `hostel start`
+
+use crate::support::hostel;
+
+#[test]
+fn a_guest_that_is_not_there() {
+    hostel(&["start", "web"]).fails(
+        1,
+        "error: there is no guest `web`\nhint: `hostel ls` lists those that there are\n",
+    );
+}
+
+#[test]
+fn a_name_that_is_none() {
+    hostel(&["start", "../web"]).fails(
+        2,
+        "error: `../web` is not a guest name\nhint: 1 to 63 of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.`, the first a letter or digit\n",
+    );
+}
+
+#[test]
+fn no_guest_to_start() {
+    assert_eq!(hostel(&["start", "--all"]).prints(), "");
+    let run = hostel(&["start"]);
+    assert_eq!(run.code, 2);
+    assert!(
+        run.stderr
+            .starts_with("error: missing `<GUEST>...`\nhint: usage: hostel start "),
+        "{}",
+        run.stderr
+    );
+    let run = hostel(&["start", "--all", "web"]);
+    assert_eq!(run.code, 2);
+    assert!(
+        run.stderr
+            .starts_with("error: `--all` cannot be used with `[GUEST]...`\n"),
+        "{}",
+        run.stderr
+    );
+}
