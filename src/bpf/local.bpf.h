@@ -3,8 +3,19 @@
 #include "state.bpf.h"
 
 /* 1 allows, 2 lets ports below 1024 pass without CAP_NET_BIND_SERVICE over the host's network namespace, which
- * no guest with a user namespace of its own has. */
+ * no guest with a user namespace of its own has. The capability that counts is the one over its own. Without it
+ * the kernel judges as it would without this program. */
+#define ALLOW 1
 #define ALLOW_ANY_PORT 3
+
+static __always_inline int allow(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 caps = 0;
+
+	BPF_CORE_READ_INTO(&caps, task, cred, cap_effective);
+	return caps & (1ULL << CAP_NET_BIND_SERVICE) ? ALLOW_ANY_PORT : ALLOW;
+}
 
 /* Remembers what bind was asked for. Returns 0 when that cannot be remembered but must be. */
 static __always_inline int note_bind(struct bpf_sock *sk, int changed, int flags, __u32 asked4)
@@ -36,7 +47,7 @@ int bind4(struct bpf_sock_addr *ctx)
 		return deny(ENOMEM);
 	if (given != asked)
 		ctx->user_ip4 = given;
-	return ALLOW_ANY_PORT;
+	return allow();
 }
 
 SEC("cgroup/bind6")
@@ -59,14 +70,14 @@ int bind6(struct bpf_sock_addr *ctx)
 			return deny(ENOMEM);
 		if (given != a[3])
 			ctx->user_ip6[3] = given;
-		return ALLOW_ANY_PORT;
+		return allow();
 	}
 	any = is_any6(a);
 	/* A client that binds `::` port 0 and then sends over both families: any one address would cut off the
 	 * other family. The kernel picks a port that nobody holds, so staying ANY clashes with no other guest;
 	 * sendmsg chooses the source and the packet hooks judge what arrives. */
 	if (any && ctx->type == SOCK_DGRAM && ctx->user_port == 0)
-		return ALLOW_ANY_PORT;
+		return allow();
 	/* Bound to one IPv6 address, a socket is closed to IPv4 for good (__inet6_bind sets sk_ipv6only). So a
 	 * dual-stack one gets an IPv4 address, and what comes over IPv6 is steered to it. Datagrams cannot be
 	 * steered: those of a guest with IPv6 come over IPv6 alone, the others over IPv4. */
@@ -79,7 +90,7 @@ int bind6(struct bpf_sock_addr *ctx)
 	if (!note_bind(ctx->sk, any, any ? ASKED_ANY | ASKED_ANY6 : 0, 0))
 		return deny(ENOMEM);
 	store6(ctx, a);
-	return ALLOW_ANY_PORT;
+	return allow();
 }
 
 /* ANY is what an unconnected socket shows; a connected one shows its address, as everywhere. */

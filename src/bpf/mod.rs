@@ -14,7 +14,7 @@
 //! | `bind` to ANY | becomes the first address of the family, or the loopback of a guest without one |
 //! | `bind` to 127.0.0.0/8, `::1` | becomes the guest's loopback address |
 //! | `bind` to a foreign address, also `::ffff:` | `EADDRNOTAVAIL` |
-//! | `bind` to a port below 1024 | needs no capability |
+//! | `bind` to a port below 1024 | needs `CAP_NET_BIND_SERVICE` in the guest's own user namespace |
 //! | `connect`, `sendto` to loopback | reaches the guest itself; to another guest's loopback `ECONNREFUSED` |
 //! | `connect`, `sendto` elsewhere | comes from the guest's first address; `ENETUNREACH` without one |
 //! | `getsockname`, `getpeername`, `recvfrom` | show ANY and loopback as the program asked for them |
@@ -28,14 +28,15 @@
 //!
 //! - **UDP on ANY** is bound to the first address, since the kernel tells no program of a bound datagram socket
 //!   that it could steer to. Datagrams to loopback reach it as well; those to further addresses do not, and a
-//!   dual-stack `::` server is not reached over IPv4. Bind each address by itself, as name servers do. An IPv6
-//!   datagram socket on `::` port 0 (a client) stays on ANY and speaks both families, but cannot be connected
-//!   afterwards (`EADDRNOTAVAIL`).
+//!   dual-stack `::` server is reached over IPv6 alone, or over IPv4 alone in a guest without IPv6. Bind each
+//!   address by itself, as name servers do. An IPv6 datagram socket on `::` port 0 (a client) stays on ANY and
+//!   speaks both families, but cannot be connected afterwards (`EADDRNOTAVAIL`).
+//! - An IPv6 socket that called an IPv6 address is closed to IPv4 from then on: `ENETUNREACH`.
 //! - A datagram socket that has sent without being bound, and is then connected, gets `EADDRNOTAVAIL`.
 //! - A host daemon on ANY is reached on a guest's address where the guest has no listener of its own, and keeps
 //!   the guest from listening on its port.
 //! - A process of the host that sends datagrams to a guest's loopback address gets no answer over 127.0.0.1.
-//! - Any user in the guest may bind ports below 1024.
+//! - Who can make a user namespace inside the guest has every capability in there, and may bind ports below 1024.
 
 mod fence;
 mod install;

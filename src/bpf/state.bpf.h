@@ -121,10 +121,25 @@ struct {
 	__type(value, struct asked);
 } sockets SEC(".maps");
 
-/* The one field of the kernel's own that is looked at. Its place comes from the kernel's type information. */
+/* The fields of the kernel's own that are looked at. Their places come from the kernel's type information. */
 struct sock_common {
 	unsigned char skc_ipv6only : 1;
 } __attribute__((preserve_access_index));
+
+/* 64 bits, in two words before Linux 6.3; the low one has the bit that is asked for either way. */
+typedef struct {
+	__u64 val;
+} kernel_cap_t;
+
+struct cred {
+	kernel_cap_t cap_effective;
+} __attribute__((preserve_access_index));
+
+struct task_struct {
+	const struct cred *cred;
+} __attribute__((preserve_access_index));
+
+#define CAP_NET_BIND_SERVICE 10
 
 /* The depth of a guest's cgroup; the hierarchy's root is 0. Set when the programs are loaded. */
 const volatile __u32 LEVEL = 2;

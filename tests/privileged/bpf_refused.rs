@@ -9,6 +9,7 @@ tests! {
     [Root, Cgroup2, Bpf, Tool("python3")] => a_foreign_address_is_not_available,
     [Root, Cgroup2, Bpf, Tool("python3")] => a_cgroup_without_an_entry_gets_nothing,
     [Root, Cgroup2, Bpf, Tool("python3")] => a_cgroup_below_a_guest_is_the_guest,
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_port_below_1024_needs_the_capability_over_the_guest,
     [Root, Cgroup2, Bpf, Tool("python3")] => raw_sockets_are_refused_unless_granted,
     [Root, Cgroup2, Bpf, Tool("python3")] => a_raw_socket_cannot_spoof,
     [Root, Cgroup2, Bpf, Tool("python3")] => protocols_past_the_hooks_are_refused,
@@ -57,6 +58,21 @@ fn a_cgroup_below_a_guest_is_the_guest(world: &World) {
     output.stdout("127.0.0.1\n");
     std::fs::remove_dir(&below).unwrap();
     std::fs::remove_dir(below.parent().unwrap()).unwrap();
+}
+
+fn a_port_below_1024_needs_the_capability_over_the_guest(world: &World) {
+    let yard = Yard::new(world);
+    let guest = yard.guest(0, &[&world.address(1).to_string(), "fd00:a::1"]);
+    let script = "import errno, socket\n\
+        for f, a in [(socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::'), (socket.AF_INET6, '::1'), (socket.AF_INET6, '::ffff:0.0.0.0')]:\n    \
+            for port in [80, 8080]:\n        \
+                try: socket.socket(f).bind((a, port)); print('bound')\n        \
+                except OSError as e: print(errno.errorcode[e.errno])";
+    let as_root = guest.command(&["python3", "-c", script]).ok();
+    as_root.stdout(&"bound\n".repeat(8));
+    let drop = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "python3", "-c", script];
+    let as_nobody = guest.command(&drop).ok();
+    as_nobody.stdout(&"EACCES\nbound\n".repeat(4));
 }
 
 fn raw_sockets_are_refused_unless_granted(world: &World) {
