@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use aya::maps::{HashMap, Map, MapData};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::command::eventually;
@@ -85,6 +86,9 @@ impl Before {
                 found.push(format!("held lock {name}"));
             }
         }
+        for dir in [&world.run.join("bpf"), Path::new("/sys/fs/bpf")] {
+            found.extend(bpf_under(dir));
+        }
         found.extend(loops_under(&world.dir));
         found
     }
@@ -132,6 +136,29 @@ fn network() -> BTreeSet<String> {
         );
     }
     all
+}
+
+/// Contexts that the programs of chbind still know, and sets of programs that are only half there. The test has a
+/// BPF file system of its own, so all of it is the test's.
+fn bpf_under(dir: &Path) -> Vec<String> {
+    let mut found = vec![];
+    for set in names(dir).into_iter().filter(|name| name.starts_with("hostel-")) {
+        for part in names(&dir.join(&set)) {
+            let path = dir.join(&set).join(&part);
+            if part.starts_with("new-") {
+                found.push(format!("half-installed BPF programs {}", path.display()));
+            }
+            let map = MapData::from_pin(path.join("contexts"))
+                .ok()
+                .map(Map::from_map_data);
+            let Some(Ok(map)) = map else { continue };
+            if let Ok(contexts) = HashMap::<_, u32, u64>::try_from(map) {
+                let keys = contexts.keys().flatten();
+                found.extend(keys.map(|xid| format!("BPF entry of context {xid} in {}", path.display())));
+            }
+        }
+    }
+    found
 }
 
 fn loops_under(dir: &Path) -> Vec<String> {
