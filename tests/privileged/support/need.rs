@@ -76,6 +76,12 @@ impl Need {
         }
     }
 
+    /// Whether it tells machines apart that can never be one: cgroup v1 or v2, the virtual machine or a host. A test
+    /// for the other kind is left out and listed; `HOSTEL_MUST_RUN` is about what this machine could have.
+    pub(crate) fn is_another_machine(self) -> bool {
+        matches!(self, Self::Vm | Self::V1(_) | Self::V2(_))
+    }
+
     fn describe(self) -> String {
         match self {
             Self::Root => "root with CAP_SYS_ADMIN".to_owned(),

@@ -12,7 +12,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -22,7 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::command::tool;
 use super::hierarchy::{Hierarchy, hierarchies, remove, subtree};
 use super::leak::Before;
-use super::need::{Need, in_vm};
+use super::need::Need;
 use super::world::World;
 
 /// How much of the machine one test may use beside its guests, whose limits are the subject of tests.
@@ -66,9 +66,14 @@ pub(crate) fn run(tests: Vec<Test>, files: &'static [&'static str]) -> ExitCode 
     let skipped = Arc::new(Mutex::new(BTreeMap::new()));
     let probed = Arc::new(Mutex::new(vec![]));
     let open = Arc::new((Mutex::new(0_usize), Condvar::new()));
-    let is_elsewhere = |test: &Test| test.needs.contains(&Need::Vm) && !in_vm();
+    let (elsewhere, tests): (Vec<Test>, Vec<Test>) = tests.into_iter().partition(|test| {
+        let mut needs = test.needs.iter();
+        needs.any(|need| need.is_another_machine() && need.probe().is_err())
+    });
+    let times = Arc::new(Mutex::new(vec![]));
     let mut trials = vec![];
-    for (number, test) in tests.into_iter().filter(|test| !is_elsewhere(test)).enumerate() {
+    for (number, test) in tests.into_iter().enumerate() {
+        let times = Arc::clone(&times);
         let (skipped, probed, open) = (Arc::clone(&skipped), Arc::clone(&probed), Arc::clone(&open));
         trials.push(Trial::ignorable_test(test.name, move || {
             let done = Done(open);
@@ -78,7 +83,12 @@ pub(crate) fn run(tests: Vec<Test>, files: &'static [&'static str]) -> ExitCode 
                     skipped.lock().unwrap().insert(test.name, reason.clone());
                     Ok(Completion::ignored_with(reason))
                 }
-                None => run_apart(&test, number).map(|()| Completion::Completed),
+                None => {
+                    let began = Instant::now();
+                    let outcome = run_apart(&test, number);
+                    times.lock().unwrap().push((began.elapsed().as_secs(), test.name));
+                    outcome.map(|()| Completion::Completed)
+                }
             };
             drop(done);
             outcome
@@ -101,6 +111,14 @@ pub(crate) fn run(tests: Vec<Test>, files: &'static [&'static str]) -> ExitCode 
         nothing_left()
     }));
     let conclusion = libtest_mimic::run(&args, trials);
+    let mut times = std::mem::take(&mut *times.lock().unwrap());
+    times.sort_unstable();
+    for (seconds, name) in times.iter().rev().take(5).filter(|(seconds, _)| *seconds >= 10) {
+        println!("slow {name}: {seconds} s");
+    }
+    for test in elsewhere.iter().filter(|_| !args.list) {
+        println!("elsewhere {}: for another machine than this", test.name);
+    }
     for (name, reason) in &*skipped.lock().unwrap() {
         println!("skipped {name}: {reason}");
     }
