@@ -36,6 +36,8 @@ pub(crate) enum Need {
     Debian,
     /// The host's static busybox.
     Busybox,
+    /// This hostel has the verb at all.
+    Verb(&'static str),
     /// The host's network, not one of the test's own. Such a test uses no address but its own in 127.0.0.0/8. What
     /// only has to download takes `world.online` instead.
     HostNetwork,
@@ -65,6 +67,14 @@ impl Need {
             Self::Tool(name) => on_path(name),
             Self::Debian => super::world::images().is_some() || on_path("mmdebstrap") && mirror_answers(),
             Self::Busybox => Path::new("/bin/busybox").exists() || Path::new("/usr/bin/busybox").exists(),
+            Self::Verb(name) => {
+                let mut help = Command::new(super::world::binary());
+                let help = help
+                    .args([name, "--help"])
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
+                help.status().is_ok_and(|status| status.success())
+            }
             Self::HostNetwork => true,
             Self::Kernel(major, minor) => kernel() >= (major, minor),
             Self::Vm => in_vm(),
@@ -95,6 +105,7 @@ impl Need {
             Self::Tool(name) => format!("the program {name}"),
             Self::Debian => "a debian image in HOSTEL_TEST_IMAGES, or mmdebstrap and a mirror".to_owned(),
             Self::Busybox => "a static busybox".to_owned(),
+            Self::Verb(name) => format!("the verb {name}"),
             Self::HostNetwork => "the host's network".to_owned(),
             Self::Kernel(major, minor) => format!("Linux {major}.{minor}"),
             Self::Vm => "the virtual machine of scripts/dev/vm".to_owned(),
