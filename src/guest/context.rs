@@ -129,11 +129,24 @@ pub struct Context {
     pub caps: Option<CapSet>,
     /// What it may use at most.
     pub limits: Limits,
+    /// A veth pair that joins its network namespace to the host's; needs `isolate.net`.
+    pub cable: Option<Cable>,
     /// It uses the host's network stack and may use every address of it: what `net = { mode = "host" }` means, and
     /// what a context is that is not given addresses.
     pub open_network: bool,
     /// Cut it off from abstract unix sockets of others (Landlock, Linux 6.12).
     pub scope_abstract_sockets: bool,
+}
+
+/// A veth pair between a context's network namespace and the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cable {
+    /// The context's addresses.
+    pub addresses: Vec<IpNet>,
+    /// Its default gateways, at most one of a family; the host's end without one.
+    pub gateways: Vec<IpAddr>,
+    /// The host's bridge that the host's end joins; without one it is routed.
+    pub bridge: Option<String>,
 }
 
 impl Context {
@@ -154,6 +167,11 @@ impl Context {
                 Vec::new()
             },
             device: spec.net.device.clone(),
+            cable: (spec.net.mode == NetMode::Private).then(|| Cable {
+                addresses: spec.net.address.clone(),
+                gateways: spec.net.gateway.clone(),
+                bridge: spec.net.bridge.clone(),
+            }),
             open_network: spec.net.mode == NetMode::Host,
             mounts: spec.mounts.clone(),
             caps: Some(guest_caps(&spec.caps, spec.init.is_hostel())),

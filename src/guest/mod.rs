@@ -19,7 +19,7 @@ pub mod spec;
 pub mod unit;
 
 pub use caps::{Cap, CapSet, Caps};
-pub use context::{Context, Identity, Isolate};
+pub use context::{Cable, Context, Identity, Isolate};
 pub use id::{GuestName, GuestPid, HostPid, Hostname, Xid};
 pub use image::Image;
 pub use limit_change::LimitChange;

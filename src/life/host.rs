@@ -66,6 +66,17 @@ impl Host {
         bpf::pins_dir(&self.run, std::path::Path::new(&self.cgroup))
     }
 
+    /// The programs that are chbind, if they are attached.
+    pub fn existing_fence(&self) -> Result<Option<&Fence>> {
+        if self.fence.get().is_none() {
+            match Fence::open(&self.pins()?)? {
+                Some(fence) => drop(self.fence.set(fence)),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.fence.get())
+    }
+
     /// The programs that are chbind, attached when they are not.
     pub fn fence(&self) -> Result<&Fence> {
         once(&self.fence, || {

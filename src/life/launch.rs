@@ -19,11 +19,11 @@ use super::host::Host;
 use super::inside::{Failure, Inside};
 use crate::bpf;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{Isolate, Xid};
+use crate::guest::{HostPid, Isolate, Xid};
 use crate::plan::{Phase, Program, Step};
 use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
-use crate::sys::netlink::{Netlink, Owner};
+use crate::sys::netlink::{Netlink, Owner, Veth};
 use crate::sys::{clone, idmap, pidfd, rlimit};
 
 /// How long a killed cgroup may take to become empty. A process in uninterruptible sleep may take longer; then
@@ -42,6 +42,7 @@ enum Undo {
     Cgroup(Group, Claim),
     Admitted(u64),
     Address(u32, IpNet),
+    Cable(Xid),
 }
 
 impl Running {
@@ -73,11 +74,13 @@ fn group(undo: &[Undo]) -> Option<&Group> {
 }
 
 fn clear(host: &Host, undo: Vec<Undo>) -> Result<()> {
-    let mut failed: Option<Error> = None;
+    // Nobody may speak from an address that is being taken away.
+    let mut failed: Option<Error> = group(&undo).and_then(|group| empty_group(group).err());
     for done in undo.into_iter().rev() {
         let result = match done {
-            Undo::Cgroup(group, _claim) => clear_group(&group),
+            Undo::Cgroup(group, _claim) => group.remove(),
             Undo::Admitted(id) => host.fence().and_then(|fence| fence.forget(id)),
+            Undo::Cable(xid) => Netlink::open().and_then(|mut netlink| netlink.delete_veth(xid)),
             Undo::Address(index, net) => {
                 Netlink::open().and_then(|mut netlink| netlink.del_address(index, net))
             }
@@ -112,13 +115,13 @@ pub(super) fn claim(group: &Group) -> Result<Option<Claim>> {
     }
 }
 
-/// Kills what is in a cgroup, waits until it is empty, and removes it.
-pub(super) fn clear_group(group: &Group) -> Result<()> {
-    if group.is_populated()? {
-        group.kill()?;
-        group.wait_empty(std::time::Instant::now() + KILL_DEADLINE)?;
+/// Kills what is in a cgroup and waits until it is empty.
+pub(super) fn empty_group(group: &Group) -> Result<()> {
+    if !group.is_populated()? {
+        return Ok(());
     }
-    group.remove()
+    group.kill()?;
+    group.wait_empty(std::time::Instant::now() + KILL_DEADLINE)
 }
 
 /// Everything that the steps of a start share.
@@ -248,6 +251,18 @@ impl Launch<'_> {
             }
             Step::MapIds(xid) => clone::map_ids(self.waiting()?.child.pid, xid.id_base(), Xid::IDS)?,
             Step::MapOwners => self.map_owners()?,
+            Step::Cable(cable) => {
+                let xid = self.number()?;
+                let netns = namespace_of(self.waiting()?.child.pid)?;
+                let veth = Veth {
+                    xid,
+                    addresses: &cable.addresses,
+                    gateways: &cable.gateways,
+                    bridge: cable.bridge.as_deref(),
+                };
+                Netlink::open()?.create_veth(&veth, netns.as_fd())?;
+                self.undo.push(Undo::Cable(xid));
+            }
             Step::Rlimit(kind, limit) => rlimit::set(Some(self.waiting()?.child.pid), *kind, *limit)?,
             Step::Nice(nice) => rlimit::set_nice(self.waiting()?.child.pid, *nice)?,
             other => return Err(internal(&format!("`{other}` is no step of the host's"))),
@@ -482,6 +497,13 @@ fn host_sys() -> Result<OwnedFd> {
     let tree = mount::clone_tree(None, c"/sys", false).context(|| "open `/sys`")?;
     mount::set_attr(&tree, Attr::DATA.and(Attr::RDONLY)).context(|| "make `/sys` read-only")?;
     Ok(tree)
+}
+
+fn namespace_of(pid: HostPid) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/net");
+    Ok(std::fs::File::open(&path)
+        .context(|| format!("open `{path}`"))?
+        .into())
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {

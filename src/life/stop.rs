@@ -6,14 +6,14 @@ use super::WAIT;
 use super::exec::{self, ExecRequest};
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
-use super::launch::clear_group;
+use super::launch::empty_group;
 use super::{init_config, observe};
 use crate::error::{Kind, Result};
 use crate::guest::{GuestName, HookMoment, Init, Span, Xid};
 use crate::storage::lock;
 use crate::storage::state::{self, Applied};
 use crate::sys::cgroup::Group;
-use crate::sys::netlink::{Netlink, Owner};
+use crate::sys::netlink::{Netlink, OwnedAddress, Owner};
 use crate::sys::{pidfd, proc};
 
 /// How to stop.
@@ -144,22 +144,39 @@ pub(super) fn kill_and_clear(host: &Host, applied: &Applied) -> Result<()> {
 
 /// Takes everything of a guest from the host that its number leads to: processes, cgroup, BPF entry, addresses.
 pub(super) fn clear(host: &Host, applied: &Applied) -> Result<()> {
-    clear_number(host, applied.xid)
+    clear_number(host, applied.xid)?;
+    // An IPv6 address carries no label: it is known by the recipe that put it on its device.
+    let spec = applied.started.as_ref().unwrap_or(&applied.spec);
+    let Some(device) = &spec.net.device else {
+        return Ok(());
+    };
+    let mut netlink = Netlink::open()?;
+    let Some(index) = netlink.device(device)? else {
+        return Ok(());
+    };
+    for net in spec.net.address.iter().filter(|net| net.addr().is_ipv6()) {
+        let is_ours =
+            |owned: &OwnedAddress| owned.index == index && owned.net == *net && owned.owner.is_none();
+        if netlink.owned_addresses()?.iter().any(is_ours) {
+            netlink.del_address(index, *net)?;
+        }
+    }
+    Ok(())
 }
 
 /// The same for any number: a context whose hostel was killed has no name.
 pub(super) fn clear_number(host: &Host, xid: Xid) -> Result<()> {
-    let Some(group) = observe::group(host, xid)? else {
-        return clear_addresses(xid);
-    };
-    // The addresses go only when no process is left that could still speak from them.
-    let id = group.id()?;
-    if group.is_populated()? {
-        group.kill()?;
+    let group = observe::group(host, xid)?;
+    // The addresses go only when no process is left that could still speak from them, and the cgroup goes last:
+    // as long as it is there, whoever comes after a hostel that was killed here knows that there is work left.
+    if let Some(group) = &group {
+        empty_group(group)?;
     }
-    clear_group(&group)?;
-    host.fence()?.forget(id)?;
-    clear_addresses(xid)
+    if let Some(fence) = host.existing_fence()? {
+        fence.forget_xid(xid)?;
+    }
+    clear_addresses(xid)?;
+    group.map_or(Ok(()), |group| group.remove())
 }
 
 fn clear_addresses(xid: Xid) -> Result<()> {

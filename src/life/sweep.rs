@@ -44,6 +44,15 @@ pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
             note(format!("cgroup `{name}`"));
         }
     }
+    if let Some(fence) = host.existing_fence()? {
+        for entry in fence.entries()? {
+            let xid = entry.rule.xid;
+            if super::observe::group(host, xid)?.is_none() {
+                fence.forget_xid(xid)?;
+                note(format!("BPF entry of context {xid}"));
+            }
+        }
+    }
     for address in Netlink::open()?.owned_addresses()? {
         let Some(owner) = address.owner else { continue };
         let is_used = match host.existing_root()? {

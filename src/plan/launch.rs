@@ -48,6 +48,9 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
             steps.push(Step::MapOwners);
         }
     }
+    if let Some(cable) = &context.cable {
+        steps.push(Step::Cable(Box::new(cable.clone())));
+    }
     // Set from outside, where the privilege to raise a hard limit is.
     steps.extend(
         context
@@ -117,6 +120,9 @@ fn check(context: &Context) -> Result<()> {
     }
     if !context.mounts.is_empty() && context.root.is_none() {
         return Err(Error::new(Kind::Invalid, "a mount needs a root").with_hint("give it a `chroot`"));
+    }
+    if context.cable.is_some() && !context.isolate.net {
+        return needs("a veth pair", "net");
     }
     if !context.bind.is_empty() && context.isolate.net {
         return Err(Error::new(

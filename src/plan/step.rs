@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::guest::{CapSet, Isolate, Limits, Mount, Rlimit, RlimitKind, Xid};
+use crate::guest::{Cable, CapSet, Isolate, Limits, Mount, Rlimit, RlimitKind, Xid};
 
 /// When and where a step is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,8 @@ pub enum Step {
     MapIds(Xid),
     /// Map the owners of files on its root and mounts into that range.
     MapOwners,
+    /// Join its network namespace to the host's by a veth pair.
+    Cable(Box<Cable>),
     /// Set limits of each process.
     Rlimit(RlimitKind, Rlimit),
     /// Set its priority.
@@ -98,7 +100,9 @@ impl Step {
             | Step::OpenRoot(_)
             | Step::OpenMount(_)
             | Step::Clone(_) => Phase::Before,
-            Step::MapIds(_) | Step::MapOwners | Step::Rlimit(..) | Step::Nice(_) => Phase::Beside,
+            Step::MapIds(_) | Step::MapOwners | Step::Cable(_) | Step::Rlimit(..) | Step::Nice(_) => {
+                Phase::Beside
+            }
             _ => Phase::Inside,
         }
     }
@@ -110,6 +114,7 @@ impl Step {
             Step::Admit(_) => Some("forget the cgroup"),
             Step::Address(..) | Step::Loopback6(_) => Some("remove the address"),
             Step::Clone(_) => Some("kill the process"),
+            Step::Cable(_) => Some("remove the veth pair"),
             _ => None,
         }
     }
@@ -143,6 +148,17 @@ impl fmt::Display for Step {
                 )
             }
             Step::MapOwners => f.write_str("map the owners of its files"),
+            Step::Cable(cable) => {
+                let by = cable
+                    .bridge
+                    .as_ref()
+                    .map_or_else(|| "routed".to_owned(), |b| format!("on bridge `{b}`"));
+                write!(
+                    f,
+                    "join its network to the host's by a veth pair, {by}, with {}",
+                    list(&cable.addresses)
+                )
+            }
             Step::Rlimit(kind, limit) => write!(f, "set limit {kind} to {limit}"),
             Step::Nice(nice) => write!(f, "set priority to {nice}"),
             Step::BecomeRoot => f.write_str("become root of the user namespace"),
