@@ -19,6 +19,10 @@ def recipe(place, count):
     return str(path)
 
 
+def names(count):
+    return [f"many{number:04}" for number in range(1, count + 1)]
+
+
 def timed(place, *command, codes=(0,)):
     began = time.perf_counter()
     done = place.run(*command, check=False)
@@ -32,7 +36,7 @@ def measure_guests(place):
     table = {}
     warm = recipe(place, 1)
     place.run("apply", warm)  # the image is built once and cached
-    place.run("destroy", "many0001", "--force")
+    place.run("destroy", "--force", *names(1))
     for count in COUNTS[:3] if place.quick else COUNTS:
         path = recipe(place, count)
         free = settled()
@@ -43,8 +47,7 @@ def measure_guests(place):
             used = free - available()
         finally:
             began = time.perf_counter()
-            for number in range(1, count + 1):
-                place.run("destroy", f"many{number:04}", "--force", check=False)
+            place.run("destroy", "--force", *names(count), check=False)
             gone = time.perf_counter() - began
         table[str(count)] = {
             "apply_s": round(took, 3),

@@ -158,8 +158,7 @@ def hostel(place):
         wait_payloads(lambda: of_hostel(place), GUESTS)
         return weigh(lambda: of_hostel(place), free, GUESTS)
     finally:
-        for number in range(1, GUESTS + 1):
-            place.run("destroy", f"idle{number}", "--force", check=False)
+        place.run("destroy", "--force", *(f"idle{number}" for number in range(1, GUESTS + 1)), check=False)
 
 
 def measure(place):

@@ -38,6 +38,9 @@ class Place:
         self.floor = self.compile("floor")
         self.pingpong = self.compile("pingpong", "-static")
         self.cgroup.mkdir()
+        # A BPF file system of its own: unmounted at the end, it takes every program and map of the run with it.
+        (self.dir / "run/bpf").mkdir(parents=True)
+        subprocess.run(["mount", "-t", "bpf", "bpf", self.dir / "run/bpf"], check=True)
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOSTEL_ROOT": str(self.dir / "state"),
@@ -54,7 +57,15 @@ class Place:
         self.remove_cgroups()
         for pivot in self.lxc_pivots() - self.pivots:
             pivot.rmdir()
+        self.unmount()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def unmount(self):
+        """Unmounts what was mounted in the benchmark's directory, so that removing it reaches nothing else."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        for target in reversed([line.split()[4] for line in lines]):
+            if target.startswith(f"{self.dir}/"):
+                subprocess.run(["umount", target], check=True)
 
     @staticmethod
     def lxc_pivots():
