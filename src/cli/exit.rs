@@ -13,7 +13,6 @@ use crate::{Error, Kind, sys};
 pub(crate) enum Exit {
     /// 0.
     Success,
-    #[allow(dead_code, reason = "the verbs on recipes exit with it")]
     /// 2 of `hostel plan`: the host differs from the recipe.
     Changes,
     /// 1 of verbs that answer a question with no, such as `hostel doctor`.

@@ -13,6 +13,7 @@ mod help;
 mod hooks;
 mod output;
 mod primitive;
+mod recipe;
 mod session;
 mod usage;
 mod verb;

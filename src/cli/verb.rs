@@ -130,7 +130,14 @@ macro_rules! verbs {
 
 /// Every verb, in the order in which its group lists it.
 pub(crate) static VERBS: &[Entry] = verbs![
+    init::Init,
+    check::Check,
+    plan::Plan,
+    apply::Apply,
+    build::Build,
     destroy::Destroy,
+    explain::Explain,
+    doc::Doc,
     start::Start,
     stop::Stop,
     restart::Restart,

@@ -2,6 +2,7 @@
 //!
 //! It is one JSON file, replaced atomically, so that a reader sees the old or the new one and never half of one.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -39,6 +40,9 @@ pub struct RecipeRef {
     pub path: PathBuf,
     /// The SHA-256 of its text, in hexadecimal.
     pub sha256: String,
+    /// The values of its inputs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
 }
 
 /// The layout of the file. A number that this hostel does not know is refused, never guessed at.
@@ -206,6 +210,7 @@ mod tests {
             recipe: Some(RecipeRef {
                 path: "/srv/web.lua".into(),
                 sha256: "00".into(),
+                inputs: BTreeMap::new(),
             }),
             image_key: "busybox-1".into(),
             hostel: "0.1.0".into(),

@@ -3,26 +3,33 @@
 
 mod support;
 
+mod apply;
 mod bind;
+mod build;
 mod caps;
+mod check;
 mod chroot;
 mod completion;
 mod context;
 mod destroy;
+mod doc;
 mod doctor;
 mod enter;
 mod exec;
+mod explain;
 mod gc;
 mod general;
 mod help;
 mod host;
 mod images;
+mod init;
 mod kill;
 mod limit;
 mod logs;
 mod ls;
 mod man;
 mod pause;
+mod plan;
 mod restart;
 mod resume;
 mod set;

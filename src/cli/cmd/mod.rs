@@ -1,24 +1,31 @@
 //! The verbs, one a file. What is typed is a struct; its doc comments are the help.
 
+pub(crate) mod apply;
 pub(crate) mod bind;
+pub(crate) mod build;
 pub(crate) mod caps;
+pub(crate) mod check;
 pub(crate) mod chroot;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod destroy;
+pub(crate) mod doc;
 pub(crate) mod doctor;
 pub(crate) mod enter;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod help;
 pub(crate) mod host;
 pub(crate) mod images;
+pub(crate) mod init;
 pub(crate) mod kill;
 pub(crate) mod limit;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod pause;
+pub(crate) mod plan;
 pub(crate) mod restart;
 pub(crate) mod resume;
 pub(crate) mod set;

@@ -3,6 +3,7 @@
 pub(crate) mod color;
 pub(crate) mod error;
 pub(crate) mod human;
-#[allow(dead_code, reason = "the verbs on recipes show progress")]
+pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;
+pub(crate) mod watch;

@@ -1,0 +1,43 @@
+//! `hostel check RECIPE`
+
+use clap::Parser;
+
+use crate::Result;
+use crate::cli::exit::Exit;
+use crate::cli::recipe::{RecipeArgs, Secrets};
+use crate::cli::session::Session;
+use crate::cli::verb::{Example, Group, Verb};
+
+/// Check a recipe: every mistake, each with its place and what would be right
+///
+/// Neither root nor the host is needed.
+#[derive(Debug, Parser)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Print the guests as JSON, as they are after templates; mistakes are JSON too
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verb for Check {
+    const GROUP: Group = Group::Recipes;
+    const EXAMPLES: &'static [Example] = &[
+        ("hostel check web.lua", "before it is committed"),
+        ("hostel check web.lua --json", "what its guests come to"),
+    ];
+
+    fn run(self, session: &mut Session) -> Result<Exit> {
+        let Some(evaluated) = self.recipe.evaluate(session, Secrets::LeftOut)? else {
+            return Ok(Exit::No);
+        };
+        if self.json {
+            session.json(&evaluated.specs)?;
+        } else {
+            let count = evaluated.specs.len();
+            let guests = if count == 1 { "guest" } else { "guests" };
+            session.line(&format!("{count} {guests}, no mistakes"))?;
+        }
+        Ok(Exit::Success)
+    }
+}

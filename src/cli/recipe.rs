@@ -1,0 +1,120 @@
+//! Recipes on the command line: the file, its inputs, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::ValueHint;
+use serde_json::json;
+
+use super::session::Session;
+use crate::error::Context as _;
+use crate::guest::Invalid;
+use crate::lua::{self, Diagnostics, EvalOptions, Evaluated};
+use crate::storage::{Layout, RecipeRef};
+use crate::{Error, Result};
+
+/// A recipe and its inputs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecipeArgs {
+    /// The recipe
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
+    pub(crate) recipe: PathBuf,
+    /// The value of an input that the recipe declares; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) input: Vec<Input>,
+}
+
+/// `NAME=VALUE`.
+#[derive(Debug, Clone)]
+pub(crate) struct Input(String, String);
+
+impl FromStr for Input {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.to_owned())),
+            _ => Err(Invalid {
+                message: format!("`{}` is not an input", text.escape_debug()),
+                hint: Some("`NAME=VALUE`".to_owned()),
+            }),
+        }
+    }
+}
+
+/// Whether the values of secrets are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Secrets {
+    /// They are read, to be put into guests.
+    Read,
+    /// `<secret NAME>` stands for them.
+    LeftOut,
+}
+
+impl RecipeArgs {
+    /// The inputs, by name.
+    pub(crate) fn inputs(&self) -> BTreeMap<String, String> {
+        self.input
+            .iter()
+            .map(|input| (input.0.clone(), input.1.clone()))
+            .collect()
+    }
+
+    /// What the recipe means; `None` when it has mistakes, which have then been told.
+    pub(crate) fn evaluate(&self, session: &mut Session, secrets: Secrets) -> Result<Option<Evaluated>> {
+        let options = EvalOptions {
+            inputs: self.inputs(),
+            secrets: (secrets == Secrets::Read).then(|| Layout::from_env().root().to_owned()),
+            ..EvalOptions::default()
+        };
+        evaluate(session, &self.recipe, &options)
+    }
+
+    /// What is kept of the recipe beside the guests that were made from it.
+    pub(crate) fn reference(&self, evaluated: &Evaluated) -> Result<RecipeRef> {
+        let path =
+            std::path::absolute(&self.recipe).context(|| format!("find `{}`", self.recipe.display()))?;
+        Ok(RecipeRef {
+            path,
+            sha256: evaluated.hash.clone(),
+            inputs: self.inputs(),
+        })
+    }
+}
+
+/// What a recipe means; `None` when it has mistakes, which have then been told. What it printed goes to standard
+/// error, so that it does not mix with the plan.
+pub(crate) fn evaluate(
+    session: &mut Session,
+    recipe: &Path,
+    options: &EvalOptions,
+) -> Result<Option<Evaluated>> {
+    match lua::evaluate(recipe, options) {
+        Ok(evaluated) => {
+            for line in &evaluated.output {
+                session.note(line);
+            }
+            Ok(Some(evaluated))
+        }
+        Err(diagnostics) => {
+            tell(session, &diagnostics);
+            Ok(None)
+        }
+    }
+}
+
+fn tell(session: &mut Session, diagnostics: &Diagnostics) {
+    let text = if session.is_json {
+        let err = Error::from(diagnostics.clone());
+        json!({
+            "kind": err.kind().as_str(),
+            "message": err.to_string(),
+            "diagnostics": diagnostics,
+        })
+        .to_string()
+    } else {
+        diagnostics.render(session.paint_err.is_on())
+    };
+    session.note(text.trim_end());
+}
