@@ -81,7 +81,8 @@ impl Host {
     pub fn fence(&self) -> Result<&Fence> {
         once(&self.fence, || {
             let root = self.cgroup_root()?;
-            Fence::ensure(root.fd(), root.level(), &self.pins()?)
+            // The programs look a process up by its guest's cgroup, one below hostel's own.
+            Fence::ensure(root.fd(), root.level() + 1, &self.pins()?)
         })
     }
 }
