@@ -111,6 +111,7 @@ numbers! {
     FSMOUNT = 432, 432;
     CLONE3 = 435, 435;
     CLOSE_RANGE = 436, 436;
+    OPENAT2 = 437, 437;
     MOUNT_SETATTR = 442, 442;
 }
 

@@ -4,8 +4,7 @@
 //! anew for each burst, never through a link, only if it is a regular file, and what cannot be written is dropped:
 //! a full disk or a removed directory costs log lines, not the service.
 
-use crate::arch::O_DIRECTORY;
-use crate::sys::{self, At, ENOENT, Fd, O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_WRONLY, Result};
+use crate::sys::{self, At, ENOENT, Fd, O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY, Result};
 use crate::text::{Line, Text};
 
 /// A file is rotated before it would exceed this.
@@ -97,7 +96,7 @@ impl Log {
 }
 
 fn directory() -> Result<Fd> {
-    let open = || sys::open(At::CWD, c"/var/log/hostel", O_RDONLY | O_DIRECTORY, 0);
+    let open = || sys::open_directory(c"/var/log/hostel");
     match open() {
         Err(ENOENT) => {
             for (path, mode) in [

@@ -4,13 +4,12 @@
 //! `exit N`, `signal N`), seconds since 1970 of the last change. Replaced as a whole, so a reader never sees half.
 //! Without a writable /run there is none, and nothing else changes.
 
-use crate::arch::O_DIRECTORY;
 use crate::services::Entry;
-use crate::sys::{self, At, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY, Result};
+use crate::sys::{self, At, O_CREAT, O_EXCL, O_WRONLY, Result};
 use crate::text::Line;
 
 pub fn write<'a, 'c: 'a>(entries: impl Iterator<Item = &'a Entry<'c>>) -> Result<()> {
-    let open = || sys::open(At::CWD, c"/run/hostel", O_RDONLY | O_DIRECTORY, 0);
+    let open = || sys::open_directory(c"/run/hostel");
     let directory = match open() {
         Err(sys::ENOENT) => {
             sys::mkdir(At::CWD, c"/run/hostel", 0o755)?;

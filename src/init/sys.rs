@@ -108,6 +108,29 @@ pub fn open(at: At, path: &CStr, flags: usize, mode: usize) -> Result<Fd> {
     check(unsafe { syscall(arch::OPENAT, [at.0, path.as_ptr() as usize, flags, mode, 0, 0]) }).map(Fd::own)
 }
 
+/// Opens a directory by an absolute path, following links but those of procfs, which lead out of every tree.
+///
+/// The keeper sees a /proc that shows itself, and the guest may put a link to there into any path.
+pub fn open_directory(path: &CStr) -> Result<Fd> {
+    const RESOLVE_NO_MAGICLINKS: u64 = 2;
+    // struct open_how: flags, mode, resolve.
+    let how = [
+        (arch::O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) as u64,
+        0,
+        RESOLVE_NO_MAGICLINKS,
+    ];
+    let arguments = [
+        AT_FDCWD,
+        path.as_ptr() as usize,
+        how.as_ptr() as usize,
+        size_of_val(&how),
+        0,
+        0,
+    ];
+    // SAFETY: `path` is terminated; the kernel reads as many bytes of `how` as it is told it has.
+    check(unsafe { syscall(arch::OPENAT2, arguments) }).map(Fd::own)
+}
+
 /// Opens for reading, following links: for files of the guest that are read as the guest would read them.
 pub fn open_followed(path: &CStr) -> Result<Fd> {
     let flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;

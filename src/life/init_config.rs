@@ -33,6 +33,14 @@ mod format;
 #[path = "../init/users.rs"]
 mod users;
 
+/// The most services of a guest.
+pub const MAX_SERVICES: usize = format::MAX_SERVICES;
+
+/// Whether `name` can name a service: a file name of at most 63 bytes, and not `init`.
+pub fn is_service_name(name: &str) -> bool {
+    format::is_service_name(name.as_bytes())
+}
+
 /// The init: a static program for this machine, about 40 kB.
 pub static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostel-init"));
 
@@ -298,7 +306,7 @@ impl Writer {
     }
 
     fn service(&mut self, name: &str, service: &Service) -> Result<()> {
-        if !format::is_service_name(name.as_bytes()) {
+        if !is_service_name(name) {
             return Err(invalid(format!("`{}` is not a service's name", name.escape_debug())).with_hint(
                 "1 to 63 of `a-z`, `A-Z`, `0-9`, `-`, `_`, `.` and `@`, the first a letter or digit, and not `init`",
             ));

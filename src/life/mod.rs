@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod host;
 pub mod images;
 pub mod init_config;
+pub mod init_status;
 mod inside;
 pub mod launch;
 pub mod logs;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hostel::guest::{CapSet, Init, Restart, Service, Span};
 use hostel::life::init_config::{self, InitConfig};
+use hostel::life::init_status::{self, ServiceStatus};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -222,9 +223,10 @@ impl Guest {
         );
     }
 
-    /// The guest's status file.
-    pub(super) fn status(&self) -> String {
-        fs::read_to_string(format!("/proc/{}/root/run/hostel/services", self.pid)).unwrap_or_default()
+    /// What the init says of its services.
+    pub(super) fn status(&self) -> Vec<ServiceStatus> {
+        let path = format!("/proc/{}/root{}", self.pid, init_status::PATH);
+        init_status::parse(&fs::read(path).unwrap_or_default())
     }
 
     pub(super) fn signal(&self, signal: i32) {

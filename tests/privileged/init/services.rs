@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use hostel::guest::{Restart, Span};
+use hostel::life::init_status::{End, ServiceState};
 
 use super::guest::{Guest, Plan, files, script};
 use crate::support::{World, tests};
@@ -16,12 +17,14 @@ tests! {
     [Root, Busybox] => unknown_users_never_become_root,
     [Root, Busybox] => logs_rotate,
     [Root, Busybox] => a_hostile_log_directory_harms_nobody,
+    [Root, Busybox] => links_of_procfs_lead_no_log_elsewhere,
     [Root, Busybox] => orphans_are_reaped,
     [Root, Busybox] => every_stop_signal_stops_in_reverse_order,
     [Root, Busybox] => what_ignores_the_stop_is_killed,
     [Root, Busybox] => every_reboot_signal_starts_everything_anew,
     [Root, Busybox] => other_signals_change_nothing,
     [Root, Busybox] => a_guest_without_services_stays_and_is_small,
+    [Root, Busybox] => a_guest_with_many_services_is_small,
     [Root, Busybox] => the_program_cannot_be_changed_from_inside,
     [Root, Busybox] => a_broken_configuration_is_refused,
 }
@@ -69,16 +72,24 @@ fn check_order_and_users(world: &World, has_user_namespace: bool) {
         log.find("started zdb").unwrap() < log.find("started web").unwrap(),
         "{log}"
     );
-    guest.wait(|| guest.status().contains("web\trunning\t"), "status");
+    guest.wait(
+        || {
+            guest
+                .status()
+                .iter()
+                .all(|service| service.state == ServiceState::Running)
+        },
+        "status",
+    );
     let status = guest.status();
-    let web: Vec<&str> = status
-        .lines()
-        .find(|line| line.starts_with("web\t"))
-        .unwrap()
-        .split('\t')
-        .collect();
-    assert_eq!((web.len(), web[3], web[4]), (6, "0", "-"), "{status}");
-    assert_ne!(web[2], "0");
+    let names: Vec<&str> = status.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(names, ["zdb", "web"]);
+    assert!(
+        status
+            .iter()
+            .all(|s| s.pid > Some(1) && s.restarts == 0 && s.last.is_none()),
+        "{status:?}"
+    );
 }
 
 fn what_fails_is_started_again_later_and_later(world: &World) {
@@ -104,17 +115,16 @@ fn what_fails_is_started_again_later_and_later(world: &World) {
     }
     guest.wait_log("init.log", "always ended: signal 9, again in 400 ms");
     let status = guest.status();
-    let has = |name: &str, state: &str, end: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        let fields: Vec<&str> = line.split('\t').collect();
+    for (name, state, end) in [
+        ("good", ServiceState::Ended, End::Exit(0)),
+        ("once", ServiceState::Failed, End::Exit(1)),
+    ] {
+        let service = status.iter().find(|service| service.name == name).unwrap();
         assert_eq!(
-            (fields[0], fields[1], fields[2], fields[4]),
-            (name, state, "0", end),
-            "{status}"
+            (service.state, service.pid, service.last),
+            (state, None, Some(end))
         );
-    };
-    has("good", "ended", "exit 0");
-    has("once", "failed", "exit 1");
+    }
 }
 
 fn what_cannot_be_executed_says_why_in_its_log(world: &World) {
@@ -225,6 +235,25 @@ fn a_hostile_log_directory_harms_nobody(world: &World) {
     assert_eq!(fs::read_to_string(guest.root.join("etc/passwd")).unwrap(), passwd);
 }
 
+fn links_of_procfs_lead_no_log_elsewhere(world: &World) {
+    // A plain link is the guest's own business; one through /proc/1 would be resolved by the keeper as its own.
+    for (name, link, is_followed) in [("plain", "/srv", true), ("magic", "/proc/1/root/srv", false)] {
+        let root = world.dir.join(name);
+        fs::rename(files(world), &root).unwrap();
+        fs::create_dir_all(root.join("srv/hostel")).unwrap();
+        symlink(link, root.join("var/log")).unwrap();
+        let guest = Guest::start(
+            root,
+            &Plan::services(&[("s", script("echo up; echo up > /tmp/up; sleep 1000"))]),
+        );
+        guest.wait(|| guest.root.join("tmp/up").exists(), "service");
+        guest.signal(12);
+        let root = guest.root.clone();
+        guest.end().code(0);
+        assert_eq!(root.join("srv/hostel/s.log").exists(), is_followed, "{name}");
+    }
+}
+
 fn orphans_are_reaped(world: &World) {
     let text =
         "for n in 1 2 3 4 5 6 7 8; do (setsid sh -c 'usleep 100000; exit 7' &) ; done; exec sleep 1000";
@@ -320,7 +349,10 @@ fn other_signals_change_nothing(world: &World) {
     for signal in [1, 3, 13, 14, 20, 28, RTMIN + 9] {
         guest.signal(signal);
     }
-    guest.wait(|| guest.status().contains("s\trunning\t"), "status");
+    guest.wait(
+        || guest.status().iter().any(|s| s.state == ServiceState::Running),
+        "status",
+    );
     guest.signal(12);
     let root = guest.root.clone();
     guest.end().code(0);
@@ -331,11 +363,35 @@ fn other_signals_change_nothing(world: &World) {
 fn a_guest_without_services_stays_and_is_small(world: &World) {
     let guest = Guest::start(files(world), &Plan::services(&[]));
     guest.wait_log("init.log", "guest starts, services: 0");
+    check_resident(&guest);
+    guest.signal(RTMIN + 4);
+    guest.end().code(0);
+}
+
+fn a_guest_with_many_services_is_small(world: &World) {
+    let names: Vec<String> = (0..64).map(|n| format!("s{n}")).collect();
+    let service = script("echo up; exec sleep 1000");
+    let services: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), service.clone()))
+        .collect();
+    let guest = Guest::start(files(world), &Plan::services(&services));
+    guest.wait(
+        || {
+            names
+                .iter()
+                .all(|name| guest.log(&format!("{name}.log")) == "up\n")
+        },
+        "service",
+    );
+    check_resident(&guest);
+}
+
+/// The figure that hostel promises for all that it has in a guest.
+fn check_resident(guest: &Guest) {
     let resident = Guest::resident(guest.pid);
     println!("resident: {resident} kB");
     assert!(resident <= 300, "{resident} kB");
-    guest.signal(RTMIN + 4);
-    guest.end().code(0);
 }
 
 fn the_program_cannot_be_changed_from_inside(world: &World) {
