@@ -18,10 +18,13 @@ use serde::{Deserialize, Serialize};
 use super::child::{Ended, in_child};
 use super::read::described;
 use super::state::Raised;
-use super::words::GuestRef;
 use super::{Code, Diagnostic, Diagnostics, EvalOptions, evaluate};
 use crate::error::{Error, Kind, Result};
-use crate::guest::{Bytes, GuestName, Hook, HookMoment};
+use crate::guest::{Bytes, GuestName, Hook, HookMoment, Span};
+use crate::life::health::wait_healthy;
+use crate::life::hooks::HookRunner;
+use crate::life::host::Host;
+use crate::storage::state::Applied;
 
 /// The recipe of an applied guest.
 #[derive(Debug, Clone)]
@@ -32,6 +35,38 @@ pub struct Recipe {
     pub hash: String,
     /// Its inputs when it was applied.
     pub inputs: BTreeMap<String, String>,
+}
+
+/// Runs the hooks of applied guests from their recipes. `tell` gets what they log and what did not end a command,
+/// a line at a time.
+pub struct RecipeHooks<F: Fn(&GuestName, &str)> {
+    /// Values of the recipes' inputs.
+    pub inputs: BTreeMap<String, String>,
+    /// Where lines go.
+    pub tell: F,
+}
+
+impl<F: Fn(&GuestName, &str)> HookRunner for RecipeHooks<F> {
+    fn run(&self, applied: &Applied, moment: HookMoment, hook: &Hook) -> Result<()> {
+        let name = &applied.spec.name;
+        let Some(reference) = &applied.recipe else {
+            return Err(Error::new(Kind::Invalid, format!("`{name}` was applied without a recipe"))
+                .with_hint("apply the recipe again"));
+        };
+        let recipe = Recipe {
+            path: reference.path.clone(),
+            hash: reference.sha256.clone(),
+            inputs: self.inputs.clone(),
+        };
+        for line in run(&recipe, name, moment, hook)? {
+            (self.tell)(name, &line);
+        }
+        Ok(())
+    }
+
+    fn warn(&self, guest: &GuestName, err: &Error) {
+        (self.tell)(guest, &format!("warning: {err}"));
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -158,7 +193,9 @@ struct Handle {
 
 impl UserData for Handle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("guest", |_, this| Ok(GuestRef(this.guest.clone())));
+        fields.add_field_method_get("guest", |_, this| {
+            Ok(HookGuest(this.guest.clone()))
+        });
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -170,6 +207,35 @@ impl UserData for Handle {
         methods.add_method("require_free", |_, _, (path, size): (String, Value)| {
             require_free(Path::new(&path), &size)
         });
+    }
+}
+
+/// `h.guest`: the guest whose hook it is.
+struct HookGuest(String);
+
+impl UserData for HookGuest {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_field_method_get("name", |_, this| Ok(this.0.clone()));
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        // Its power is the operator's; the hook's own timeout ends the wait at the latest.
+        methods.add_method("wait_healthy", |_, this, options: Option<Table>| {
+            let timeout = match options {
+                Some(table) => table.get::<Option<String>>("timeout")?,
+                None => None,
+            };
+            let timeout: Option<Span> = timeout
+                .map(|text| text.parse())
+                .transpose()
+                .map_err(|invalid: crate::guest::Invalid| failed(invalid.message).word("wait_healthy"))?;
+            let wait = || {
+                let name: GuestName = this.0.parse()?;
+                wait_healthy(&Host::open()?, &name, timeout)
+            };
+            wait().map_err(|err: Error| failed(err.to_string()).word("wait_healthy").into())
+        });
+        methods.add_meta_method(mlua::MetaMethod::ToString, |_, this, ()| Ok(format!("guest \"{}\"", this.0)));
     }
 }
 
@@ -267,7 +333,6 @@ fn require_free(path: &Path, size: &Value) -> mlua::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::Span;
 
     fn run_recipe(body: &str, timeout: Span) -> Result<Vec<String>> {
         let dir = tempfile::tempdir().unwrap();

@@ -6,4 +6,5 @@ mod hermetic;
 mod inherit;
 mod mistakes;
 mod net;
+mod speed;
 mod support;
