@@ -320,6 +320,18 @@ impl Writer<'_> {
     }
 }
 
+/// A node as JSON, without secrets.
+pub(super) fn plain(node: &Node) -> Option<Json> {
+    let options = EvalOptions::default();
+    let mut mistakes = Vec::new();
+    let mut writer = Writer {
+        options: &options,
+        mistakes: &mut mistakes,
+        path: Vec::new(),
+    };
+    writer.json(node)
+}
+
 fn spec(mut json: Json, name: &str) -> Result<Spec, serde_json::Error> {
     if let Json::Object(map) = &mut json {
         map.insert("name".to_owned(), Json::String(name.to_owned()));

@@ -50,8 +50,10 @@ impl<F: Fn(&GuestName, &str)> HookRunner for RecipeHooks<F> {
     fn run(&self, applied: &Applied, moment: HookMoment, hook: &Hook) -> Result<()> {
         let name = &applied.spec.name;
         let Some(reference) = &applied.recipe else {
-            return Err(Error::new(Kind::Invalid, format!("`{name}` was applied without a recipe"))
-                .with_hint("apply the recipe again"));
+            return Err(
+                Error::new(Kind::Invalid, format!("`{name}` was applied without a recipe"))
+                    .with_hint("apply the recipe again"),
+            );
         };
         let recipe = Recipe {
             path: reference.path.clone(),
@@ -193,9 +195,7 @@ struct Handle {
 
 impl UserData for Handle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("guest", |_, this| {
-            Ok(HookGuest(this.guest.clone()))
-        });
+        fields.add_field_method_get("guest", |_, this| Ok(HookGuest(this.guest.clone())));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -235,7 +235,9 @@ impl UserData for HookGuest {
             };
             wait().map_err(|err: Error| failed(err.to_string()).word("wait_healthy").into())
         });
-        methods.add_meta_method(mlua::MetaMethod::ToString, |_, this, ()| Ok(format!("guest \"{}\"", this.0)));
+        methods.add_meta_method(mlua::MetaMethod::ToString, |_, this, ()| {
+            Ok(format!("guest \"{}\"", this.0))
+        });
     }
 }
 

@@ -9,6 +9,7 @@
 //!                            └── mistakes ──diagnostic::place──▶ file:line:column
 //! ```
 
+mod api;
 mod child;
 pub mod diagnostic;
 mod evaluate;
@@ -16,6 +17,7 @@ mod finish;
 pub mod hooks;
 mod read;
 mod require;
+pub mod script;
 mod secret;
 mod starter;
 mod state;

@@ -99,6 +99,18 @@ impl Vm {
         Ok(vm)
     }
 
+    /// A state that bounds nothing, for scripts.
+    pub(crate) fn of(lua: Lua, state: Shared) -> mlua::Result<Self> {
+        let environment = lua.globals();
+        let xpcall = environment.get("xpcall")?;
+        Ok(Self {
+            lua,
+            environment,
+            state,
+            xpcall,
+        })
+    }
+
     /// Sets the memory limit and the instruction budget. The budget holds in every coroutine and cannot be caught.
     fn bound(&self, options: &EvalOptions) -> mlua::Result<()> {
         self.lua.set_memory_limit(options.memory)?;

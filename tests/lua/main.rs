@@ -6,5 +6,6 @@ mod hermetic;
 mod inherit;
 mod mistakes;
 mod net;
+mod scripts;
 mod speed;
 mod support;

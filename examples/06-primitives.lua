@@ -1,0 +1,16 @@
+-- The primitives that guests are made of, one by one.
+--
+--   hostel run examples/06-primitives.lua plan      shows the steps; needs no root
+--   hostel run examples/06-primitives.lua           runs a shell that is confined so
+
+local hostel = require "hostel"
+
+local c <close> = hostel.context { hostname = "bar", isolate = { "pid", "ipc", "uts", "mount", "user" } }
+c:bind({ "127.9.0.1" }):limit { memory = "64M", pids = 64, nofile = 1024 }
+
+if ... == "plan" then
+  return print(c:plan())
+end
+
+local st = c:run { "/bin/sh", "-c", "id; hostname; echo my pid is $$", timeout = "10s" }
+print(("code %s, signal %s"):format(st.code, st.signal))
