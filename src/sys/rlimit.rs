@@ -210,27 +210,6 @@ mod tests {
     }
 
     #[test]
-    fn a_hard_limit_that_cannot_be_raised_is_named() {
-        let own = crate::sys::caps::own().unwrap();
-        if own.effective.iter().any(|cap| cap.name() == "sys_resource") {
-            return;
-        }
-        let cat = Cat::new();
-        let pid = Some(cat.pid());
-        let limit = |n| Rlimit {
-            soft: Some(n),
-            hard: Some(n),
-        };
-        set(pid, kind("nofile"), limit(20)).unwrap();
-        let err = set(pid, kind("nofile"), limit(30)).unwrap_err();
-        assert_eq!(err.kind(), Kind::Denied);
-        assert_eq!(
-            err.hint(),
-            Some("its hard limit is `20`, and only CAP_SYS_RESOURCE raises one")
-        );
-    }
-
-    #[test]
     fn every_thread_gets_the_priority() {
         let cat = Cat::new();
         set_nice(cat.pid(), 7).unwrap();

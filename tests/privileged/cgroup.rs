@@ -16,12 +16,13 @@ tests! {
     [Root, Cgroup2] => a_group_is_born_used_and_gone,
     [Root, Cgroup2] => the_id_is_the_kernels,
     [Root, Cgroup2] => two_hundred_processes_stand_still_run_and_die,
+    [Root, Cgroup2] => a_signal_reaches_each_process_and_no_other,
     [Root, Cgroup2] => a_group_below_a_group_dies_with_it,
     [Root, Cgroup2] => what_a_crash_left_is_replaced,
     [Root, Cgroup2] => a_group_in_use_is_neither_replaced_nor_removed,
     [Root, Cgroup2] => the_root_stays_while_groups_are_in_it,
     [Root, Cgroup2] => a_wait_that_ends_names_who_is_left,
-    [Root, Cgroup2, V1("memory")] => without_limits_no_v1_hierarchy_is_touched,
+    [Root, Cgroup2, Controller("pids")] => without_limits_no_v1_hierarchy_is_touched,
     [Root, Cgroup2] => what_fails_half_way_leaves_nothing,
     [Root, Cgroup2] => names_cannot_leave_hostels_cgroup,
 }
@@ -108,6 +109,27 @@ fn two_hundred_processes_stand_still_run_and_die(world: &World) {
             proc::stat(pid).unwrap().is_none_or(|stat| stat.state == 'Z')
         }));
     }
+    group.remove().unwrap();
+}
+
+fn a_signal_reaches_each_process_and_no_other(world: &World) {
+    let root = root(world);
+    let group = Group::create(&root, "x101", &Limits::default()).unwrap();
+    let mut bystander = Waiting::new("exit 0");
+    let mut inside: Vec<_> = (0..3).map(|_| Waiting::new("exit 0")).collect();
+    for child in &inside {
+        group.attach_all(child.pid()).unwrap();
+    }
+    let glance = group.glance().unwrap();
+    assert_eq!(glance.pids.len(), 3);
+    assert!(!glance.is_frozen);
+    assert_eq!(group.signal(nix::sys::signal::Signal::SIGTERM).unwrap(), 3);
+    group.wait_empty(soon()).unwrap();
+    for child in &mut inside {
+        assert_eq!(child.end(), 128 + 15);
+    }
+    assert_eq!(bystander.finish(), 0);
+    assert_eq!(group.signal(nix::sys::signal::Signal::SIGTERM).unwrap(), 0);
     group.remove().unwrap();
 }
 
@@ -200,7 +222,8 @@ fn without_limits_no_v1_hierarchy_is_touched(world: &World) {
         ..Limits::default()
     };
     let other = Group::create(&root, "x102", &limits).unwrap();
-    assert_eq!(directories(world, "x102").len(), 2);
+    let is_v1 = hierarchies().iter().any(|h| !h.is_v2 && h.has("pids"));
+    assert_eq!(directories(world, "x102").len(), if is_v1 { 2 } else { 1 });
     for group in [group, other] {
         group.remove().unwrap();
     }

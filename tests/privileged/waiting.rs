@@ -42,6 +42,11 @@ impl Waiting {
     /// Lets it run, and gives its exit code, or 128 and the signal that ended it.
     pub(crate) fn finish(&mut self) -> i32 {
         self.release();
+        self.end()
+    }
+
+    /// How it ends without being let run.
+    pub(crate) fn end(&mut self) -> i32 {
         let status = self.child.wait().unwrap();
         status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
     }

@@ -173,18 +173,22 @@ impl AsFd for Dir {
     }
 }
 
+/// Half a page: most files are shorter, cgroup.procs of a fork bomb is not.
+const SMALL: usize = 2048;
+
 /// The whole of a cgroup file from its start, whatever was read before.
 pub(super) fn read_from_start(file: &File) -> std::io::Result<String> {
-    // Most files are shorter than this; cgroup.procs of a fork bomb is not.
-    let mut bytes = vec![0; 4096];
+    let mut bytes = vec![0; 2 * SMALL];
     let mut filled = 0;
     loop {
         let count = file.read_at(&mut bytes[filled..], filled as u64)?;
-        if count == 0 {
+        filled += count;
+        // The kernel fills a page with whole lines, so a read that leaves more than a line free is the last: no
+        // second system call for the small files that nearly all are.
+        if count == 0 || filled < SMALL {
             bytes.truncate(filled);
             return String::from_utf8(bytes).map_err(std::io::Error::other);
         }
-        filled += count;
         if filled == bytes.len() {
             bytes.resize(filled * 2, 0);
         }
@@ -194,4 +198,49 @@ pub(super) fn read_from_start(file: &File) -> std::io::Result<String> {
 /// ENOENT is a directory that is not there, ENODEV a file of one that was removed after it was opened.
 fn is_gone(errno: Errno) -> bool {
     matches!(errno, Errno::ENOENT | Errno::ENODEV)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_any_length_are_read_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap().unwrap();
+        for lines in [0, 1, 255, 256, 257, 511, 512, 513, 100_000] {
+            let text = "1234567\n".repeat(lines);
+            std::fs::write(temp.path().join("f"), &text).unwrap();
+            assert_eq!(dir.read("f").unwrap(), text, "{lines}");
+        }
+        assert_eq!(dir.read_if("g").unwrap(), None);
+        assert_eq!(dir.read("g").unwrap_err().kind(), Kind::Unsupported);
+    }
+
+    #[test]
+    fn a_write_empties_with_a_newline() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap().unwrap();
+        std::fs::write(temp.path().join("f"), "0-3").unwrap();
+        dir.write("f", "").unwrap();
+        assert_eq!(dir.read("f").unwrap(), "\n");
+        let err = dir.write("g", "1").unwrap_err();
+        assert_eq!(err.kind(), Kind::Unsupported);
+        assert_eq!(err.hint(), Some("the kernel offers no `g` in this cgroup"));
+    }
+
+    #[test]
+    fn children_are_directories_and_no_links_are_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap().unwrap();
+        assert!(dir.ensure("b").unwrap().1);
+        assert!(!dir.ensure("b").unwrap().1);
+        dir.ensure("a").unwrap();
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink("/", temp.path().join("link")).unwrap();
+        assert_eq!(dir.children().unwrap(), ["a", "b"]);
+        assert!(dir.child("link").is_err());
+        assert_eq!(dir.remove("a"), Ok(true));
+        assert_eq!(dir.remove("a"), Ok(false));
+    }
 }

@@ -7,7 +7,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::dir::{Dir, read_from_start};
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::guest::HostPid;
+use crate::sys::{interrupt, pidfd};
 
 /// How long removal waits for processes that are already dying to be gone from their cgroup.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -21,7 +23,8 @@ fn flag(text: &str, key: &str) -> bool {
     text.lines().any(|line| line.split_once(' ') == Some((key, "1")))
 }
 
-/// Waits until `cgroup.events` says `wanted` for `key`; false when it did not before `deadline`.
+/// Waits until `cgroup.events` says `wanted` for `key`; false when it did not before `deadline`. A signal that
+/// asks hostel to end is [`Kind::Interrupted`].
 pub(super) fn wait(dir: &Dir, key: &str, wanted: bool, deadline: Instant) -> Result<bool> {
     let what = || format!("wait for `{}`", dir.path().join("cgroup.events").display());
     let file = dir.watch("cgroup.events")?;
@@ -44,7 +47,8 @@ pub(super) fn wait(dir: &Dir, key: &str, wanted: bool, deadline: Instant) -> Res
         let millis = i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(_) => {}
+            Err(Errno::EINTR) => interrupt::check()?,
             Err(errno) => return Err(Error::os(what(), errno)),
         }
     }
@@ -84,40 +88,45 @@ pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<bool> {
     }
 }
 
-/// Waits until `dir` may be empty.
+/// Waits until `dir` may be empty. Not ended by a signal: removal is what undoes the rest after one.
 fn settle(dir: &Dir, deadline: Instant) -> Result<()> {
     if dir.read_if("cgroup.events")?.is_some() {
-        if wait(dir, "populated", false, deadline)? {
+        return match wait(dir, "populated", false, deadline) {
             // Empty, and yet EBUSY: the last task is between leaving the count and leaving the list.
-            pause();
-        }
-        return Ok(());
+            Ok(true) => {
+                pause();
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(err) if err.kind() == Kind::Interrupted => Ok(()),
+            Err(err) => Err(err),
+        };
     }
     // v1 tells nothing: wait for the first of its processes to end, then look again.
     let procs = dir.read_if("cgroup.procs")?.unwrap_or_default();
-    if let Some(pid) = procs.lines().next().and_then(|line| line.parse::<i32>().ok()) {
-        return wait_for_end(pid, deadline);
+    let first = procs
+        .lines()
+        .next()
+        .and_then(|line| line.parse().ok())
+        .map(HostPid);
+    let fd = match first {
+        Some(pid) => super::kill::open(pid)?,
+        None => None,
+    };
+    match fd.map(|fd| pidfd::wait_until(fd.as_fd(), Some(deadline))) {
+        Some(Err(err)) if err.kind() != Kind::Interrupted => Err(err),
+        Some(_) => Ok(()),
+        None => {
+            pause();
+            Ok(())
+        }
     }
-    pause();
-    Ok(())
 }
 
 /// Gives the kernel a millisecond for what has no event.
 fn pause() {
     // A failure (EINTR) only makes the pause shorter.
     let _ = poll(&mut [], PollTimeout::from(1_u8));
-}
-
-fn wait_for_end(pid: i32, deadline: Instant) -> Result<()> {
-    let Some(fd) = super::kill::open(pid)? else {
-        return Ok(());
-    };
-    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-    let timeout = PollTimeout::try_from(i32::try_from(left).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno).context(|| format!("wait for process {pid}")),
-    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 use super::dir::Dir;
 use super::host::{Controller, Host, Place};
 use super::knob::{self, Knob};
 use super::root::{Root, name_is_plain};
-use super::{events, id, kill, v1, v2};
+use super::{events, id, kill, stats, v1, v2};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, HostPid, Limits};
 
@@ -203,7 +204,7 @@ impl Group {
     fn take_back(&self, journal: Vec<Knob>, late: &[usize]) -> Vec<Error> {
         let mut failed = Vec::new();
         for knob in journal.into_iter().rev() {
-            if let Err(err) = self.home(&knob).and_then(|dir| dir.write(knob.file, &knob.value)) {
+            if let Err(err) = self.home(&knob).and_then(|dir| self.put(&dir, &knob)) {
                 failed.push(err.context("take back a limit"));
             }
         }
@@ -278,20 +279,43 @@ impl Group {
             let Some(dir) = self.home_if(&knob)? else { continue };
             let now = dir.read(knob.file)?;
             let undo = knob.inverse(&now);
-            let value = match (knob.file, knob.value.as_str()) {
-                ("cpuset.cpus", "") if matches!(self.root.host().place(knob.controller), Place::V1(_)) => {
-                    self.parent_cpus(&knob)?
-                }
-                (_, value) => value.to_owned(),
-            };
             journal.push(undo);
             if knob.file == "memory.max" {
-                self.set_memory_max(&value)?;
+                self.set_memory_max(&knob.value)?;
             } else {
-                dir.write(knob.file, &value).map_err(|err| explain(err, &knob))?;
+                self.put(&dir, &knob).map_err(|err| explain(err, &knob))?;
             }
         }
         Ok(())
+    }
+
+    fn put(&self, dir: &Dir, knob: &Knob) -> Result<()> {
+        if knob.file != "cpuset.cpus" || !knob.value.is_empty() {
+            return dir.write(knob.file, &knob.value);
+        }
+        let all = || dir.write(knob.file, &self.all_cpus()?);
+        match self.root.host().place(Controller::Cpuset) {
+            Place::V1(_) => all(),
+            // ENOSPC: a cpuset with processes cannot be emptied again. v1 always said so, cgroup2 still does on
+            // Linux 6.1; every processor that the parent has comes to the same.
+            _ => match dir.write(knob.file, "") {
+                Err(err) if err.errno() == Some(Errno::ENOSPC) => all(),
+                other => other,
+            },
+        }
+    }
+
+    /// The processors that a group without a `cpuset` runs on.
+    fn all_cpus(&self) -> Result<String> {
+        let text = match self.root.host().place(Controller::Cpuset) {
+            Place::V1(index) => match self.root.v1(index)? {
+                Some(parent) => parent.read_if("cpuset.cpus")?,
+                None => None,
+            },
+            Place::Unified => self.root.dir().read_if("cpuset.cpus.effective")?,
+            Place::Absent => None,
+        };
+        Ok(text.unwrap_or_default().trim().to_owned())
     }
 
     /// Writing `memory.max` below what is used makes the kernel kill. So the guest stands still while pages are
@@ -327,14 +351,25 @@ impl Group {
             match self.root.host().place(controller) {
                 Place::Unified => v2::read(&self.dir, controller, &mut limits)?,
                 Place::V1(index) => {
-                    if let (Some(dir), Some(parent)) = (self.v1(index)?, self.root.v1(index)?) {
-                        v1::read(&dir, &parent, controller, &mut limits)?;
+                    if let Some(dir) = self.v1(index)? {
+                        v1::read(&dir, controller, &mut limits)?;
                     }
                 }
                 Place::Absent => {}
             }
         }
+        self.forget_all_cpus(&mut limits)?;
         Ok(limits)
+    }
+
+    /// A list of all processors is no limit, and what an emptied one reads as.
+    fn forget_all_cpus(&self, limits: &mut Limits) -> Result<()> {
+        if let Some(list) = &limits.cpuset
+            && super::host::processors(list.as_str()) == super::host::processors(&self.all_cpus()?)
+        {
+            limits.cpuset = None;
+        }
+        Ok(())
     }
 
     /// The fields of `wanted` that the kernel does not hold this group to exactly, or that it does and `wanted`
@@ -342,8 +377,10 @@ impl Group {
     pub fn drift(&self, wanted: &Limits) -> Result<Vec<&'static str>> {
         let host = self.root.host();
         let found = self.read_limits()?;
+        let mut wanted = wanted.clone();
+        self.forget_all_cpus(&mut wanted)?;
         let found = knob::knobs(host, &found, &knob::devices_left(&found.io));
-        let wanted = knob::knobs(host, wanted, &knob::devices_left(&wanted.io));
+        let wanted = knob::knobs(host, &wanted, &knob::devices_left(&wanted.io));
         let mut fields: Vec<_> = knob::changes(wanted, &found)
             .iter()
             .map(|knob| knob.field)
@@ -425,12 +462,17 @@ impl Group {
             Err(err) if matches!(err.errno(), Some(Errno::EOPNOTSUPP | Errno::ENOENT)) => {
                 // Not waited for: a process that does not freeze is killed as well, only less surely at once.
                 self.write_freeze(true)?;
-                let result = kill::each(self);
+                let result = kill::each(self, Signal::SIGKILL).map(drop);
                 self.write_freeze(false)?;
                 result
             }
             other => other,
         }
+    }
+
+    /// `signal` to every process that is in it now; how many there were. For a context without an init to ask.
+    pub fn signal(&self, signal: Signal) -> Result<usize> {
+        kill::each(self, signal)
     }
 
     /// Waits until no process is in it. [`Kind::Timeout`] names those that are left at `deadline`.
@@ -477,7 +519,7 @@ impl Group {
             .controllers
             .contains(&Controller::Cpuset)
         {
-            v1::inherit_cpuset(&parent, &dir)?;
+            v1::inherit_cpuset(parent, &dir)?;
         }
         Ok(dir)
     }
@@ -508,13 +550,6 @@ impl Group {
         self.home_if(knob)?
             .ok_or_else(|| Error::os(format!("open cgroup `{}`", self.name), Errno::ENOENT))
     }
-
-    fn parent_cpus(&self, knob: &Knob) -> Result<String> {
-        let Place::V1(index) = self.root.host().place(knob.controller) else {
-            return Ok(String::new());
-        };
-        Ok(self.root.ensure_v1(index)?.read("cpuset.cpus")?.trim().to_owned())
-    }
 }
 
 /// How long a live change waits for the guest to stand still.
@@ -541,10 +576,8 @@ fn collect(dir: &Dir, pids: &mut Vec<HostPid>) -> Result<()> {
         Err(err) if err.errno() == Some(Errno::EOPNOTSUPP) => {}
         Err(err) => return Err(err),
     }
-    for child in dir.children()? {
-        if let Some(child) = dir.child(&child)? {
-            collect(&child, pids)?;
-        }
+    for child in stats::children(dir)? {
+        collect(&child, pids)?;
     }
     Ok(())
 }

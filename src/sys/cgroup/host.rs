@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::limits::IoMax;
@@ -131,78 +132,115 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What the host mounts and its kernel can enforce. All fields are facts; tests make them up.
+/// What the host mounts and what its kernel can enforce.
+///
+/// What is mounted is read at once; each other fact when a limit asks for it the first time, as a start that
+/// limits nothing should not pay for them. Tests make the facts up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The cgroup2 mount.
     pub unified: Option<Unified>,
     /// The v1 hierarchies that matter here.
     pub v1: Vec<Hierarchy>,
-    /// Per controller that the kernel was built with, whether it was left enabled at boot (`/proc/cgroups`).
-    pub built: BTreeMap<Controller, bool>,
+    facts: Facts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Facts {
+    /// Per controller that the kernel was built with, whether it was left enabled at boot.
+    built: OnceLock<BTreeMap<Controller, bool>>,
     /// Whether swap is accounted per cgroup.
-    pub swap: bool,
+    swap: OnceLock<bool>,
     /// Whether processor time can be bounded (`CONFIG_CFS_BANDWIDTH`).
-    pub bandwidth: bool,
-    /// What divides the disks by weight, if anything does.
-    pub io_weight: Option<IoWeight>,
+    bandwidth: OnceLock<bool>,
+    io_weight: OnceLock<Option<IoWeight>>,
     /// The processors that are online, sorted; empty when that is not known.
-    pub online: Vec<u16>,
+    online: OnceLock<Vec<u16>>,
     /// The hard resource limits of this process; `None` is unlimited.
-    pub hard: BTreeMap<RlimitKind, Option<u64>>,
-    /// Whether this process may raise them (`CAP_SYS_RESOURCE`).
-    pub may_raise: bool,
+    hard: OnceLock<BTreeMap<RlimitKind, Option<u64>>>,
+    /// Whether this process may raise them.
+    may_raise: OnceLock<bool>,
 }
 
 impl Host {
-    /// Reads the facts from `/proc` and `/sys`.
+    /// Reads what is mounted from `/proc/self/mountinfo`.
     pub fn detect() -> Result<Self> {
-        let read = |path: &str| std::fs::read_to_string(path).context(|| format!("read `{path}`"));
-        let mut host = Self::from_text(&read("/proc/self/mountinfo")?, &read("/proc/cgroups")?);
+        let path = "/proc/self/mountinfo";
+        let text = std::fs::read_to_string(path).context(|| format!("read `{path}`"))?;
+        let mut host = Self::from_mountinfo(&text);
         if let Some(unified) = &mut host.unified {
             let file = unified.path.join("cgroup.controllers");
             let text = std::fs::read_to_string(&file).context(|| format!("read `{}`", file.display()))?;
             unified.controllers = text.split_whitespace().filter_map(Controller::named).collect();
         }
-        host.swap = match host.place(Controller::Memory) {
-            // The v2 file is in every cgroup but the root, as long as the kernel knows swap at all.
-            Place::Unified => {
-                Path::new("/proc/swaps").exists()
-                    && !std::fs::read_to_string("/proc/cmdline")
-                        .is_ok_and(|line| line.split_whitespace().any(|word| word == "swapaccount=0"))
-            }
-            Place::V1(index) => host.v1[index].path.join("memory.memsw.limit_in_bytes").exists(),
-            Place::Absent => false,
-        };
-        // Both versions have cpu bandwidth only with this option, and then the scheduler has this knob.
-        host.bandwidth = Path::new("/proc/sys/kernel/sched_cfs_bandwidth_slice_us").exists();
-        host.io_weight = host.detect_io_weight();
-        host.online = std::fs::read_to_string("/sys/devices/system/cpu/online")
-            .ok()
-            .and_then(|text| processors(text.trim()))
-            .unwrap_or_default();
-        for kind in RlimitKind::all() {
-            host.hard.insert(kind, crate::sys::rlimit::read(None, kind)?.hard);
-        }
-        host.may_raise = crate::sys::caps::own()?
-            .effective
-            .iter()
-            .any(|cap| cap.name() == "sys_resource");
         Ok(host)
     }
 
-    /// The part that is in two files of `/proc`.
-    fn from_text(mountinfo: &str, cgroups: &str) -> Self {
+    fn built(&self) -> &BTreeMap<Controller, bool> {
+        self.facts
+            .built
+            .get_or_init(|| built(&std::fs::read_to_string("/proc/cgroups").unwrap_or_default()))
+    }
+
+    fn swap(&self) -> bool {
+        *self
+            .facts
+            .swap
+            .get_or_init(|| match self.place(Controller::Memory) {
+                // The v2 file is in every cgroup but the root, as long as the kernel knows swap at all.
+                Place::Unified => {
+                    Path::new("/proc/swaps").exists()
+                        && !std::fs::read_to_string("/proc/cmdline")
+                            .is_ok_and(|line| line.split_whitespace().any(|word| word == "swapaccount=0"))
+                }
+                Place::V1(index) => self.v1[index].path.join("memory.memsw.limit_in_bytes").exists(),
+                Place::Absent => false,
+            })
+    }
+
+    fn bandwidth(&self) -> bool {
+        // Both versions have it only with this option, and then the scheduler has this knob.
+        let knob = "/proc/sys/kernel/sched_cfs_bandwidth_slice_us";
+        *self.facts.bandwidth.get_or_init(|| Path::new(knob).exists())
+    }
+
+    /// What divides the disks by weight, if anything does.
+    pub fn io_weight(&self) -> Option<IoWeight> {
+        *self.facts.io_weight.get_or_init(|| self.detect_io_weight())
+    }
+
+    fn online(&self) -> &[u16] {
+        self.facts.online.get_or_init(|| {
+            std::fs::read_to_string("/sys/devices/system/cpu/online")
+                .ok()
+                .and_then(|text| processors(text.trim()))
+                .unwrap_or_default()
+        })
+    }
+
+    fn hard(&self, kind: RlimitKind) -> Option<u64> {
+        // A limit that cannot be read is not refused here: setting it then fails by name.
+        let read = |kind| crate::sys::rlimit::read(None, kind).ok();
+        let all = || {
+            RlimitKind::all()
+                .filter_map(|kind| Some((kind, read(kind)?.hard)))
+                .collect()
+        };
+        self.facts.hard.get_or_init(all).get(&kind).copied().flatten()
+    }
+
+    fn may_raise(&self) -> bool {
+        *self.facts.may_raise.get_or_init(|| {
+            crate::sys::caps::own()
+                .is_ok_and(|own| own.effective.iter().any(|cap| cap.name() == "sys_resource"))
+        })
+    }
+
+    fn from_mountinfo(mountinfo: &str) -> Self {
         let mut host = Self {
             unified: None,
             v1: Vec::new(),
-            built: BTreeMap::new(),
-            swap: false,
-            bandwidth: false,
-            io_weight: None,
-            online: Vec::new(),
-            hard: BTreeMap::new(),
-            may_raise: false,
+            facts: Facts::default(),
         };
         for mount in mountinfo.lines().filter_map(mount_of) {
             match mount.kind {
@@ -226,12 +264,6 @@ impl Host {
                     }
                 }
                 _ => {}
-            }
-        }
-        for line in cgroups.lines().filter(|line| !line.starts_with('#')) {
-            let mut words = line.split_whitespace();
-            if let Some(controller) = words.next().and_then(Controller::named) {
-                host.built.insert(controller, words.nth(2) == Some("1"));
             }
         }
         host
@@ -309,7 +341,7 @@ impl Host {
                 continue;
             }
             match field {
-                "swap" if !self.swap => {
+                "swap" if !self.swap() => {
                     refuse(
                         field,
                         "the kernel does not account swap; boot it with swapaccount=1".into(),
@@ -319,7 +351,7 @@ impl Host {
                     field,
                     "cgroup v1 bounds memory and swap together, so `memory` must be limited as well".into(),
                 ),
-                "cpus" if !self.bandwidth => {
+                "cpus" if !self.bandwidth() => {
                     refuse(field, "the kernel was built without CONFIG_CFS_BANDWIDTH".into());
                 }
                 "cpuset" => {
@@ -327,23 +359,23 @@ impl Host {
                     let missing: Vec<_> = wanted
                         .unwrap_or_default()
                         .into_iter()
-                        .filter(|cpu| !self.online.is_empty() && !self.online.contains(cpu))
+                        .filter(|cpu| !self.online().is_empty() && !self.online().contains(cpu))
                         .collect();
                     if !missing.is_empty() {
-                        let (missing, online) = (list_of(&missing), list_of(&self.online));
+                        let (missing, online) = (list_of(&missing), list_of(self.online()));
                         refuse(
                             field,
                             format!("processor {missing} is not there; online are {online}"),
                         );
                     }
                 }
-                "io_weight" if self.io_weight.is_none() => refuse(
+                "io_weight" if self.io_weight().is_none() => refuse(
                     field,
                     "no disk is shared by weight; choose the bfq scheduler for one \
                      (/sys/block/DISK/queue/scheduler) or, on cgroup v2, enable it in io.cost.qos"
                         .into(),
                 ),
-                "io_weight" if is_v1 && self.io_weight == Some(IoWeight::Iocost) => {
+                "io_weight" if is_v1 && self.io_weight() == Some(IoWeight::Iocost) => {
                     refuse(
                         field,
                         "the cost model is for cgroup v2; choose the bfq scheduler".into(),
@@ -365,9 +397,9 @@ impl Host {
             }
         }
         for (kind, limit) in &limits.rlimits {
-            let have = self.hard.get(kind).copied().flatten();
+            let have = self.hard(*kind);
             let is_above = have.is_some_and(|have| limit.hard.is_none_or(|want| want > have));
-            if is_above && !self.may_raise {
+            if is_above && !self.may_raise() {
                 let have = have.unwrap_or_default();
                 refuse(
                     "rlimits",
@@ -396,7 +428,7 @@ impl Host {
     }
 
     fn absence(&self, controller: Controller) -> String {
-        match self.built.get(&controller) {
+        match self.built().get(&controller) {
             None => format!("the kernel was built without the `{controller}` controller"),
             Some(false) => {
                 format!("the `{controller}` controller is disabled; boot without cgroup_disable={controller}")
@@ -421,6 +453,16 @@ fn fields(limits: &Limits) -> Vec<(&'static str, Controller)> {
     .into_iter()
     .filter_map(|(field, is_set, controller)| is_set.then_some((field, controller)))
     .collect()
+}
+
+/// The lines `name hierarchy cgroups enabled` of `/proc/cgroups`.
+fn built(text: &str) -> BTreeMap<Controller, bool> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((Controller::named(words.next()?)?, words.nth(2) == Some("1")))
+        })
+        .collect()
 }
 
 struct MountOf<'a> {

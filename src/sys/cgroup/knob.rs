@@ -46,14 +46,17 @@ impl Knob {
         self.file == other.file && self.device == other.device
     }
 
-    /// The knob of a device taken back to unlimited.
+    /// The knob taken back to what everyone has.
     fn reset(&self) -> Self {
-        let device = self.device.as_deref().unwrap_or_default();
+        let value = match (&self.device, self.file) {
+            (Some(device), "io.max") => v2::io_max(device, &IoMax::default()),
+            (Some(device), _) => format!("{device} 0"),
+            // Weights are the only ones without a device that are left out when they are not limited.
+            (None, "blkio.bfq.weight") => "100".to_owned(),
+            (None, _) => "default 100".to_owned(),
+        };
         Self {
-            value: match self.file {
-                "io.max" => v2::io_max(device, &IoMax::default()),
-                _ => format!("{device} 0"),
-            },
+            value,
             ..self.clone()
         }
     }
@@ -83,7 +86,8 @@ impl Knob {
 /// Block devices by `MAJOR:MINOR`, with their limits.
 pub(super) type Devices = BTreeMap<String, IoMax>;
 
-/// Every knob of `limits` on `host`, also those that say unlimited.
+/// Every knob of `limits` on `host`, also those that say unlimited, but for the io controller's, which are as many
+/// as there are limits.
 pub(super) fn knobs(host: &Host, limits: &Limits, devices: &Devices) -> Vec<Knob> {
     Controller::ALL
         .into_iter()
@@ -188,6 +192,7 @@ mod tests {
             cpu_weight: Some(200),
             cpuset: Some("1,0".parse().unwrap()),
             pids: Some(100),
+            io_weight: Some(50),
             ..Limits::default()
         }
     }
@@ -220,6 +225,7 @@ mod tests {
                 "memory.swap.max=67108864",
                 "pids.max=100",
                 "io.max=8:0 rbps=1048576 wbps=max riops=7 wiops=max",
+                "io.bfq.weight=default 50",
             ]
         );
         assert_eq!(
@@ -232,6 +238,7 @@ mod tests {
                 "memory.swap.max=max",
                 "pids.max=max",
                 "io.max=8:0 rbps=max wbps=max riops=max wiops=max",
+                "io.bfq.weight=default 100",
             ]
         );
     }
@@ -252,6 +259,7 @@ mod tests {
                 "pids.max=100",
                 "blkio.throttle.read_bps_device=8:0 1048576",
                 "blkio.throttle.read_iops_device=8:0 7",
+                "blkio.bfq.weight=50",
             ]
         );
         assert_eq!(
@@ -259,6 +267,7 @@ mod tests {
             [
                 "blkio.throttle.read_bps_device=8:0 0",
                 "blkio.throttle.read_iops_device=8:0 0",
+                "blkio.bfq.weight=100",
             ]
         );
     }

@@ -27,4 +27,4 @@ mod v2;
 pub use group::{Change, Group};
 pub use host::{Controller, Hierarchy, Host, IoWeight, Layout, Refusal, Unified};
 pub use root::Root;
-pub use stats::Usage;
+pub use stats::{Glance, Usage};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 
@@ -23,6 +23,8 @@ struct Inner {
     host: Host,
     parts: Vec<String>,
     dir: Dir,
+    /// hostel's cgroup on each v1 hierarchy, once it was found there: it stays until `remove`.
+    v1: Vec<OnceLock<Dir>>,
 }
 
 /// What every group has on cgroup2, so that use is counted even where nothing is limited. Those that cost on
@@ -39,11 +41,7 @@ impl Root {
         for part in &parts {
             dir = dir.ensure(part)?.0;
         }
-        let root = Self(Arc::new(Inner {
-            host: host.clone(),
-            parts,
-            dir,
-        }));
+        let root = Self::new(host, parts, dir);
         root.enable(&ALWAYS)?;
         Ok(root)
     }
@@ -58,11 +56,16 @@ impl Root {
                 None => return Ok(None),
             }
         }
-        Ok(Some(Self(Arc::new(Inner {
+        Ok(Some(Self::new(host, parts, dir)))
+    }
+
+    fn new(host: &Host, parts: Vec<String>, dir: Dir) -> Self {
+        Self(Arc::new(Inner {
             host: host.clone(),
+            v1: host.v1.iter().map(|_| OnceLock::new()).collect(),
             parts,
             dir,
-        }))))
+        }))
     }
 
     /// Its directory on cgroup2.
@@ -109,7 +112,7 @@ impl Root {
         // cgroup2 last: as long as it is there, the rest is found again after a crash.
         for index in 0..self.0.host.v1.len() {
             if let Some(parent) = self.v1(index)? {
-                was_there |= events::remove_tree(&parent, name)?;
+                was_there |= events::remove_tree(parent, name)?;
             }
         }
         was_there |= events::remove_tree(&self.0.dir, name)?;
@@ -158,19 +161,32 @@ impl Root {
     }
 
     /// hostel's cgroup on a v1 hierarchy, if it is there.
-    pub(super) fn v1(&self, index: usize) -> Result<Option<Dir>> {
-        let mut dir = Dir::open(&self.0.host.v1[index].path)?;
-        for part in &self.0.parts {
-            dir = match dir {
-                Some(dir) => dir.child(part)?,
-                None => return Ok(None),
+    pub(super) fn v1(&self, index: usize) -> Result<Option<&Dir>> {
+        let cell = &self.0.v1[index];
+        if cell.get().is_none() {
+            let path = self.0.host.v1[index].path.join(self.0.parts.join("/"));
+            let Some(dir) = Dir::open(&path)? else {
+                return Ok(None);
             };
+            let _ = cell.set(dir);
         }
-        Ok(dir)
+        Ok(cell.get())
     }
 
     /// hostel's cgroup on a v1 hierarchy, made if it is not there.
-    pub(super) fn ensure_v1(&self, index: usize) -> Result<Dir> {
+    pub(super) fn ensure_v1(&self, index: usize) -> Result<&Dir> {
+        if self.v1(index)?.is_none() {
+            self.make_v1(index)?;
+        }
+        self.v1(index)?.ok_or_else(|| {
+            Error::os(
+                format!("open cgroup `{}` on v1", self.0.parts.join("/")),
+                Errno::ENOENT,
+            )
+        })
+    }
+
+    fn make_v1(&self, index: usize) -> Result<()> {
         let hierarchy = &self.0.host.v1[index];
         let mut dir = Dir::open(&hierarchy.path)?.ok_or_else(|| {
             Error::os(
@@ -185,7 +201,7 @@ impl Root {
             }
             dir = child;
         }
-        Ok(dir)
+        Ok(())
     }
 
     /// Enables those of `wanted` that cgroup2 has, on the way from its mount down to the groups. What is enabled

@@ -6,7 +6,7 @@ use super::dir::Dir;
 use super::group::Group;
 use super::host::{Controller, Place};
 use crate::error::Result;
-use crate::guest::Bytes;
+use crate::guest::{Bytes, HostPid};
 
 /// What a group uses and has used. `None` where no controller of this group counts it: on a hybrid host that is
 /// what has no limit.
@@ -36,8 +36,44 @@ pub struct Usage {
     pub forks_refused: Option<u64>,
 }
 
+/// The controllers that count something.
+const COUNTING: [Controller; 4] = [
+    Controller::Cpu,
+    Controller::Memory,
+    Controller::Pids,
+    Controller::Io,
+];
+
+/// The little of a group that a list of hundreds shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Glance {
+    /// Its processes, as [`Group::pids`] gives them.
+    pub pids: Vec<HostPid>,
+    /// Whether they all stand still.
+    pub is_frozen: bool,
+    /// Memory now; `None` where it is not counted.
+    pub memory: Option<Bytes>,
+}
+
 impl Group {
-    /// What it uses and has used: a few small reads, no walk over processes.
+    /// What a list shows, in a third of the time that [`usage`](Self::usage) takes.
+    pub fn glance(&self) -> Result<Glance> {
+        let memory = match self.root().host().place(Controller::Memory) {
+            Place::Unified => self.dir().number("memory.current")?,
+            Place::V1(index) => match self.v1(index)? {
+                Some(dir) => dir.number("memory.usage_in_bytes")?,
+                None => None,
+            },
+            Place::Absent => None,
+        };
+        Ok(Glance {
+            pids: self.pids()?,
+            is_frozen: self.is_frozen()?,
+            memory: memory.map(Bytes),
+        })
+    }
+
+    /// What it uses and has used: a dozen small reads, no walk over processes.
     pub fn usage(&self) -> Result<Usage> {
         let mut usage = Usage {
             processes: processes(self.dir())?,
@@ -47,7 +83,7 @@ impl Group {
         let cpu = self.dir().read_if("cpu.stat")?.unwrap_or_default();
         usage.cpu_micros = value(&cpu, "usage_usec");
         usage.throttled = value(&cpu, "nr_throttled");
-        for controller in Controller::ALL {
+        for controller in COUNTING {
             match self.root().host().place(controller) {
                 Place::Unified => v2(self.dir(), controller, &mut usage)?,
                 Place::V1(index) => {
@@ -139,16 +175,24 @@ fn processes(dir: &Dir) -> Result<u64> {
             .map_or(0, |text| text.unwrap_or_default().lines().count() as u64)
     };
     let mut count = lines(dir);
-    // Listing a cgroup costs more than reading this line, and most guests have none below.
-    let stat = dir.read_if("cgroup.stat")?.unwrap_or_default();
-    if value(&stat, "nr_descendants") != Some(0) {
-        for child in dir.children()? {
-            if let Some(child) = dir.child(&child)? {
-                count += processes(&child)?;
-            }
-        }
+    for child in children(dir)? {
+        count += processes(&child)?;
     }
     Ok(count)
+}
+
+/// The child cgroups of `dir`.
+pub(super) fn children(dir: &Dir) -> Result<Vec<Dir>> {
+    // Listing a cgroup costs more than reading this line, and most guests have none below.
+    let stat = dir.read_if("cgroup.stat")?.unwrap_or_default();
+    if value(&stat, "nr_descendants") == Some(0) {
+        return Ok(Vec::new());
+    }
+    let mut all = Vec::new();
+    for name in dir.children()? {
+        all.extend(dir.child(&name)?);
+    }
+    Ok(all)
 }
 
 /// The number after `key` in a file of `key number` lines.

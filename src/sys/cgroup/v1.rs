@@ -68,10 +68,11 @@ pub(super) fn knobs(controller: Controller, limits: &Limits, devices: &Devices) 
                     })
                 })
             });
-            let weight = bfq_weight(limits.io_weight.unwrap_or(100));
-            throttles
-                .chain([knob("io_weight", "blkio.bfq.weight", weight.to_string())])
-                .collect()
+            let weight = limits
+                .io_weight
+                .filter(|weight| *weight != 100)
+                .map(|weight| knob("io_weight", "blkio.bfq.weight", bfq_weight(weight).to_string()));
+            throttles.chain(weight).collect()
         }
     }
 }
@@ -88,15 +89,13 @@ fn weight_of_shares(shares: u64) -> Option<u16> {
         .filter(|weight| *weight != 100)
 }
 
-/// Reads back into `limits` what the files of `controller` say. `parent` tells a cpuset of its own from its
-/// parent's.
-pub(super) fn read(dir: &Dir, parent: &Dir, controller: Controller, limits: &mut Limits) -> Result<()> {
+/// Reads back into `limits` what the files of `controller` say.
+pub(super) fn read(dir: &Dir, controller: Controller, limits: &mut Limits) -> Result<()> {
     match controller {
         Controller::Cpuset => {
-            let own = dir.read_if("cpuset.cpus")?;
-            if own != parent.read_if("cpuset.cpus")? {
-                limits.cpuset = own.and_then(|text| text.trim().parse().ok());
-            }
+            limits.cpuset = dir
+                .read_if("cpuset.cpus")?
+                .and_then(|text| text.trim().parse().ok());
         }
         Controller::Cpu => {
             let period = dir.number("cpu.cfs_period_us")?.unwrap_or(PERIOD);

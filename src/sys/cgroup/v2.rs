@@ -48,20 +48,22 @@ pub(super) fn knobs(host: &Host, controller: Controller, limits: &Limits, device
         ],
         Controller::Pids => vec![knob("pids", "pids.max", or_max(limits.pids.map(u64::from)))],
         Controller::Io => {
-            let weight = limits.io_weight.unwrap_or(100);
-            let weight = match host.io_weight {
+            // Only when there is one: which file it is takes a look at every disk.
+            let weight = limits.io_weight.map(|weight| match host.io_weight() {
                 None | Some(IoWeight::Iocost) => knob("io_weight", "io.weight", format!("default {weight}")),
                 Some(IoWeight::Bfq) => knob(
                     "io_weight",
                     "io.bfq.weight",
                     format!("default {}", bfq_weight(weight)),
                 ),
-            };
+            });
             let devices = devices.iter().map(|(device, max)| Knob {
                 device: Some(device.clone()),
                 ..knob("io", "io.max", io_max(device, max))
             });
-            devices.chain([weight]).collect()
+            devices
+                .chain(weight.filter(|_| limits.io_weight != Some(100)))
+                .collect()
         }
     }
 }

@@ -21,13 +21,24 @@ pub(in super::super) fn made_up(controllers: &[Controller], v1: bool) -> Host {
         } else {
             vec![]
         },
-        built: Controller::ALL.into_iter().map(|c| (c, true)).collect(),
-        swap: true,
-        bandwidth: true,
-        io_weight: Some(IoWeight::Bfq),
-        online: vec![0, 1],
-        hard: RlimitKind::all().map(|kind| (kind, Some(4096))).collect(),
-        may_raise: true,
+        facts: Facts {
+            built: OnceLock::from(
+                Controller::ALL
+                    .map(|c| (c, true))
+                    .into_iter()
+                    .collect::<BTreeMap<_, _>>(),
+            ),
+            swap: OnceLock::from(true),
+            bandwidth: OnceLock::from(true),
+            io_weight: OnceLock::from(Some(IoWeight::Bfq)),
+            online: OnceLock::from(vec![0, 1]),
+            hard: OnceLock::from(
+                RlimitKind::all()
+                    .map(|kind| (kind, Some(4096)))
+                    .collect::<BTreeMap<_, _>>(),
+            ),
+            may_raise: OnceLock::from(true),
+        },
     }
 }
 
@@ -78,12 +89,20 @@ fn no_limits_are_never_refused() {
 fn every_missing_feature_is_named() {
     type Spoil = fn(&mut Host);
     let cases: [(Spoil, &[&str], &str); 8] = [
-        (|h| h.swap = false, &["swap"], "swapaccount=1"),
-        (|h| h.bandwidth = false, &["cpus"], "CONFIG_CFS_BANDWIDTH"),
-        (|h| h.io_weight = None, &["io_weight"], "bfq"),
-        (|h| h.online = vec![0], &["cpuset"], "processor 1 is not there"),
+        (|h| h.facts.swap = false.into(), &["swap"], "swapaccount=1"),
         (
-            |h| h.may_raise = false,
+            |h| h.facts.bandwidth = false.into(),
+            &["cpus"],
+            "CONFIG_CFS_BANDWIDTH",
+        ),
+        (|h| h.facts.io_weight = None.into(), &["io_weight"], "bfq"),
+        (
+            |h| h.facts.online = vec![0].into(),
+            &["cpuset"],
+            "processor 1 is not there",
+        ),
+        (
+            |h| h.facts.may_raise = false.into(),
             &["rlimits"],
             "`nofile` cannot be raised above 4096",
         ),
@@ -105,7 +124,7 @@ fn every_missing_feature_is_named() {
                     .unwrap()
                     .controllers
                     .retain(|c| *c != Controller::Memory);
-                h.built.insert(Controller::Memory, false);
+                h.facts.built = BTreeMap::from([(Controller::Memory, false)]).into();
             },
             &["memory", "swap", "io"],
             "cgroup_disable=memory",
@@ -117,7 +136,7 @@ fn every_missing_feature_is_named() {
                     .unwrap()
                     .controllers
                     .retain(|c| *c != Controller::Pids);
-                h.built.remove(&Controller::Pids);
+                h.facts.built = BTreeMap::new().into();
             },
             &["pids"],
             "built without the `pids` controller",
@@ -169,13 +188,21 @@ fn a_hybrid_host() {
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate
 42 31 0:38 / /elsewhere rw,relatime - cgroup2 cgroup2 rw
 ";
-    let host = Host::from_text(mountinfo, CGROUPS);
+    let host = Host::from_mountinfo(mountinfo);
     assert_eq!(host.layout(), Layout::Hybrid);
     assert_eq!(host.unified().unwrap(), Path::new("/sys/fs/cgroup/unified"));
     assert_eq!(host.place(Controller::Cpu), Place::V1(0));
     assert_eq!(host.v1[1].path, Path::new("/sys/fs/cgroup/blk io"));
     assert_eq!(host.place(Controller::Memory), Place::Absent);
-    assert_eq!(host.built.get(&Controller::Memory), Some(&false));
+    assert_eq!(
+        built(CGROUPS),
+        [
+            (Controller::Cpu, true),
+            (Controller::Io, true),
+            (Controller::Memory, false)
+        ]
+        .into()
+    );
 }
 
 #[test]
@@ -184,12 +211,12 @@ fn a_v2_host_may_keep_a_named_v1_hierarchy() {
 29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
 40 31 0:37 / /mnt/systemd rw,relatime - cgroup cgroup rw,name=systemd
 ";
-    assert_eq!(Host::from_text(mountinfo, CGROUPS).layout(), Layout::V2);
+    assert_eq!(Host::from_mountinfo(mountinfo).layout(), Layout::V2);
 }
 
 #[test]
 fn v1_alone_says_what_to_mount() {
-    let host = Host::from_text("32 31 0:29 / /cg/cpu rw - cgroup cgroup rw,cpu\n", CGROUPS);
+    let host = Host::from_mountinfo("32 31 0:29 / /cg/cpu rw - cgroup cgroup rw,cpu\n");
     assert_eq!(host.layout(), Layout::V1);
     let err = host.unified().unwrap_err();
     assert_eq!(err.kind(), Kind::Unsupported);
@@ -207,6 +234,10 @@ fn processor_lists() {
 #[test]
 fn this_host_is_described() {
     let host = Host::detect().unwrap();
-    assert!(!host.online.is_empty());
-    assert_eq!(host.hard.len(), 16);
+    assert!(!host.online().is_empty());
+    let nofile = "nofile".parse().unwrap();
+    assert_eq!(
+        host.hard(nofile),
+        crate::sys::rlimit::read(None, nofile).unwrap().hard
+    );
 }
