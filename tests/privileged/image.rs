@@ -88,7 +88,7 @@ fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
     assert_ne!(host_key(&web), host_key(&db));
     // The host's own tools compare, so that nothing of the code under test vouches for itself. The keys are new.
     let listing = |root: &Path| {
-        let list = "find . -path ./etc/ssh -prune -o -printf '%p %y %m %U %G %T@ %n %l\\n' | LC_ALL=C sort
+        let list = "find . -path ./etc/ssh -prune -o -printf '%p %y %m %U %G %T@ %l\\n' | LC_ALL=C sort
                     find . -type f ! -path './etc/ssh/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
                     find . -type f -print0 | LC_ALL=C sort -z | xargs -0 getcap";
         let output = Command::new("sh").args(["-ec", list]).current_dir(root).output().unwrap();
@@ -102,6 +102,12 @@ fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
         assert_eq!(ours, theirs);
     }
     assert_eq!(copied.len(), expected.len());
+    // Another set of packages of the same suite finds in the cache what the first one had.
+    let debs = layout.images().join(".apt/archives");
+    let had = fs::read_dir(&debs).unwrap().count();
+    let more = image::prepare(&layout, &suite, &["iputils-ping".to_owned()], &Silent).unwrap();
+    assert_ne!(more.key, prepared.key);
+    assert_eq!(fs::read_dir(&debs).unwrap().count(), had);
     for name in [&web, &db] {
         image::remove(&layout, name).unwrap();
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::storage::Silent;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
-use tar::Header;
+use tar::{EntryType, Header};
 
 struct Maker {
     dir: tempfile::TempDir,
