@@ -62,7 +62,7 @@ impl RecipeArgs {
     }
 
     /// What the recipe means; `None` when it has mistakes, which have then been told.
-    pub(crate) fn evaluate(&self, session: &mut Session, secrets: Secrets) -> Result<Option<Evaluated>> {
+    pub(crate) fn evaluate(&self, session: &mut Session, secrets: Secrets) -> Option<Evaluated> {
         let options = EvalOptions {
             inputs: self.inputs(),
             secrets: (secrets == Secrets::Read).then(|| Layout::from_env().root().to_owned()),
@@ -85,21 +85,17 @@ impl RecipeArgs {
 
 /// What a recipe means; `None` when it has mistakes, which have then been told. What it printed goes to standard
 /// error, so that it does not mix with the plan.
-pub(crate) fn evaluate(
-    session: &mut Session,
-    recipe: &Path,
-    options: &EvalOptions,
-) -> Result<Option<Evaluated>> {
+pub(crate) fn evaluate(session: &mut Session, recipe: &Path, options: &EvalOptions) -> Option<Evaluated> {
     match lua::evaluate(recipe, options) {
         Ok(evaluated) => {
             for line in &evaluated.output {
                 session.note(line);
             }
-            Ok(Some(evaluated))
+            Some(evaluated)
         }
         Err(diagnostics) => {
             tell(session, &diagnostics);
-            Ok(None)
+            None
         }
     }
 }

@@ -135,7 +135,7 @@ fn number(file: &File) -> Result<(u64, u64)> {
 }
 
 fn count(text: &[u8]) -> usize {
-    text.iter().filter(|byte| **byte == b'\n').count()
+    text.split(|byte| *byte == b'\n').count() - 1
 }
 
 /// The last `lines` lines of `text`.

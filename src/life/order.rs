@@ -1,5 +1,6 @@
 //! In which order guests are started and stopped: what a guest depends on first, and gone last.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::Host;
@@ -14,10 +15,10 @@ pub fn starting(host: &Host, names: &[GuestName]) -> Result<Vec<GuestName>> {
     let mut depends = BTreeMap::new();
     let mut open: Vec<GuestName> = names.to_vec();
     while let Some(name) = open.pop() {
-        if !depends.contains_key(&name) {
-            let on = observe::applied(host, &name)?.spec.depends;
+        if let Entry::Vacant(entry) = depends.entry(name) {
+            let on = observe::applied(host, entry.key())?.spec.depends;
             open.extend(on.iter().cloned());
-            depends.insert(name, on);
+            entry.insert(on);
         }
     }
     sort(&depends)

@@ -1,4 +1,4 @@
-//! `hostel bind`: what needs no privilege. The rest is in tests/privileged/cli_primitives.rs.
+//! `hostel bind`: what needs no privilege. The rest is in `tests/privileged/cli_primitives.rs`.
 
 use crate::support::hostel;
 

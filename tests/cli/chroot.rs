@@ -1,4 +1,4 @@
-//! `hostel chroot`: what needs no privilege. The rest is in tests/privileged/cli_primitives.rs.
+//! `hostel chroot`: what needs no privilege. The rest is in `tests/privileged/cli_primitives.rs`.
 
 use crate::support::hostel;
 

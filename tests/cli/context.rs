@@ -1,4 +1,4 @@
-//! `hostel context`: what needs no privilege. The rest is in tests/privileged/cli_primitives.rs.
+//! `hostel context`: what needs no privilege. The rest is in `tests/privileged/cli_primitives.rs`.
 
 use crate::support::hostel;
 

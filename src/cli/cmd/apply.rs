@@ -48,7 +48,7 @@ impl Verb for Apply {
     ];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
-        let Some(evaluated) = self.recipe.evaluate(session, Secrets::Read)? else {
+        let Some(evaluated) = self.recipe.evaluate(session, Secrets::Read) else {
             return Ok(Exit::No);
         };
         let host = Host::open()?;

@@ -31,7 +31,7 @@ impl Verb for Build {
     ];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
-        let Some(evaluated) = self.recipe.evaluate(session, Secrets::Read)? else {
+        let Some(evaluated) = self.recipe.evaluate(session, Secrets::Read) else {
             return Ok(Exit::No);
         };
         let mut names: Vec<GuestName> = self.guests;

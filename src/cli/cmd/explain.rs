@@ -52,22 +52,21 @@ impl Verb for Explain {
             provenance: Some(guest.to_owned()),
             ..EvalOptions::default()
         };
-        let path = match self.recipe {
-            Some(path) => path,
-            None => {
-                let applied = observe::applied(&Host::open()?, &name)?;
-                let reference = applied.recipe.ok_or_else(|| {
-                    Error::new(
-                        Kind::NotFound,
-                        format!("guest `{name}` did not come from a recipe"),
-                    )
-                    .with_hint("name one: `--recipe FILE`")
-                })?;
-                options.inputs = reference.inputs;
-                reference.path
-            }
+        let path = if let Some(path) = self.recipe {
+            path
+        } else {
+            let applied = observe::applied(&Host::open()?, &name)?;
+            let reference = applied.recipe.ok_or_else(|| {
+                Error::new(
+                    Kind::NotFound,
+                    format!("guest `{name}` did not come from a recipe"),
+                )
+                .with_hint("name one: `--recipe FILE`")
+            })?;
+            options.inputs = reference.inputs;
+            reference.path
         };
-        let Some(evaluated) = recipe::evaluate(session, &path, &options)? else {
+        let Some(evaluated) = recipe::evaluate(session, &path, &options) else {
             return Ok(Exit::No);
         };
         if evaluated.spec(&name).is_none() {

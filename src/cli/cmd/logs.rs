@@ -59,7 +59,10 @@ impl Verb for Logs {
             print(session, name, &text, is_terminal)?;
         }
         session.flush()?;
-        while self.follow {
+        if !self.follow {
+            return Ok(Exit::Success);
+        }
+        loop {
             // Nothing to wait for but time and signals.
             let _ = poll(&mut [], PollTimeout::from(INTERVAL));
             if let Some(signal) = sys::interrupt::pending() {
@@ -71,7 +74,6 @@ impl Verb for Logs {
             }
             session.flush()?;
         }
-        Ok(Exit::Success)
     }
 }
 

@@ -36,7 +36,7 @@ impl Verb for Plan {
 
     fn run(self, session: &mut Session) -> Result<Exit> {
         // The values of secrets decide whether something changed; they are never shown.
-        let Some(evaluated) = self.recipe.evaluate(session, Secrets::Read)? else {
+        let Some(evaluated) = self.recipe.evaluate(session, Secrets::Read) else {
             return Ok(Exit::No);
         };
         let facts = apply::facts(&Host::open()?)?;
