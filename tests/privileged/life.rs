@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::{World, eventually, hierarchies, tests, tool};
+use crate::support::{Need, World, eventually, hierarchies, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_lives_and_goes,
@@ -19,12 +19,17 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => kill_sends_a_signal,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("script")] => enter_has_a_terminal,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_second_apply_does_nothing,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_without_a_network_has_its_loopback,
 }
 
 /// A busybox guest of the given name, with `more` in its recipe.
 pub(crate) fn recipe(world: &World, name: &str, number: u32, more: &str) -> PathBuf {
     let xid = world.xid(number);
-    let text = format!("guest \"{name}\" {{\n  image = \"busybox\",\n  xid = {xid},\n  {more}\n}}\n");
+    let address = world.address(u8::try_from(number).unwrap() + 1);
+    // The kernels that cannot scope abstract sockets are told that this is accepted.
+    let shared = Need::LandlockScopes.probe().is_err();
+    let net = format!("{{ mode = \"bind\", address = {{ \"{address}/8\" }}, shared_abstract_sockets = {shared} }}");
+    let text = format!("guest \"{name}\" {{\n  image = \"busybox\",\n  xid = {xid},\n  net = {net},\n  {more}\n}}\n");
     world.file(&format!("{name}.lua"), &text)
 }
 
@@ -182,5 +187,12 @@ fn a_second_apply_does_nothing(world: &World) {
     world.hostel(["plan".as_ref(), file]).run().code(0);
     world.hostel(["apply".as_ref(), file]).ok();
     assert_eq!(before, field(&pid(world)));
+    destroy(world, "web");
+}
+
+fn a_guest_without_a_network_has_its_loopback(world: &World) {
+    let file = world.file("web.lua", &format!("guest \"web\" {{ image = \"busybox\", xid = {} }}\n", world.xid(0)));
+    world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+    world.hostel(["exec", "web", "--", "ip", "address"]).ok().stdout_has("127.0.0.1/8");
     destroy(world, "web");
 }
