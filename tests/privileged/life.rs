@@ -70,7 +70,7 @@ fn exit_codes_pass_through(world: &World) {
     world.hostel(["exec", "web", "--", "no-such-program"]).run().code(127).stdout("");
     world.hostel(["exec", "web", "--", "/etc"]).run().code(126).stdout("");
     world.hostel(["exec", "nobody", "--", "true"]).run().code(125).stdout("");
-    world.hostel(["exec", "web"]).run().code(2).stdout("");
+    world.hostel(["exec", "web"]).run().code(125).stdout("");
     destroy(world, "web");
 }
 
