@@ -87,7 +87,6 @@ numbers! {
     SETRESUID = 117, 147;
     SETRESGID = 119, 149;
     CAPSET = 126, 91;
-    FSTATFS = 138, 44;
     PRCTL = 157, 167;
     MOUNT = 165, 40;
     UMOUNT2 = 166, 39;

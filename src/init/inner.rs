@@ -60,6 +60,10 @@ fn prepare(config: &Config<'_>, own: &Own<'_>, console: Option<&Console>) -> Ste
     // /dev/shm and /run of the last incarnation are gone with its mounts.
     let nothing_runs = NOSUID | NODEV;
     fresh_tmpfs(c"/run", c"755", nothing_runs).map_err(|e| ("mount /run", e))?;
+    // systemd and Debian's sysvinit want it apart from /run, and may not mount it themselves.
+    // Without /run there is no place for it.
+    let _ = sys::mkdir(At::CWD, c"/run/lock", 0o755);
+    fresh_tmpfs(c"/run/lock", c"1777", nothing_runs | NOEXEC).map_err(|e| ("mount /run/lock", e))?;
     fresh_tmpfs(c"/dev/shm", c"1777", nothing_runs | NOEXEC).map_err(|e| ("mount /dev/shm", e))?;
     // Here and not by clone: a cgroup namespace is rooted at the cgroup of whoever calls, and that is only now the
     // one that CLONE_INTO_CGROUP chose.
@@ -139,14 +143,12 @@ fn fresh_tmpfs(path: &CStr, mode: &CStr, attributes: u64) -> sys::Result<()> {
     mount::attach(&tmpfs, &mount::place(At::CWD, path)?)
 }
 
-/// The one that life mounted shows the guest's cgroup from the keeper's; the namespace is rooted one further in.
+/// The guest's own cgroup and what it makes below, writable: systemd ends without it. Nothing above shows, because
+/// the namespace is rooted here.
 fn fresh_cgroup2() -> sys::Result<()> {
     let Ok(place) = mount::place(At::CWD, c"/sys/fs/cgroup") else {
         return Ok(());
     };
-    if !mount::is_cgroup2(&place) {
-        return Ok(());
-    }
     let cgroup = mount::new(c"cgroup2", &[], NOSUID | NODEV | NOEXEC)?;
     mount::attach(&cgroup, &place)
 }

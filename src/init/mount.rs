@@ -115,21 +115,6 @@ pub fn make_private() -> Result<()> {
     check(unsafe { syscall(arch::MOUNT, [0, c"/".as_ptr() as usize, 0, MS_REC_PRIVATE, 0, 0]) }).map(drop)
 }
 
-/// Whether `fd` is on a cgroup2 file system.
-pub fn is_cgroup2(fd: &Fd) -> bool {
-    const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
-    // struct statfs: 120 bytes, the type first.
-    let mut stat = [0u64; 16];
-    // SAFETY: the kernel fills 120 bytes of the 128 that there are.
-    let result = unsafe {
-        syscall(
-            arch::FSTATFS,
-            [fd.raw() as usize, stat.as_mut_ptr() as usize, 0, 0, 0, 0],
-        )
-    };
-    check(result).is_ok() && stat[0] == CGROUP2_SUPER_MAGIC
-}
-
 /// `O_DIRECTORY`'s sense for a place: whether it is a directory.
 pub fn is_directory(at: At, path: &CStr) -> bool {
     open(at, path, O_PATH | arch::O_DIRECTORY | O_NOFOLLOW, 0).is_ok()

@@ -213,7 +213,7 @@ fn join(host: &Host, applied: &Applied, request: &ExecRequest, streams: Streams)
     };
     let payload = match started.init {
         Init::Hostel => None,
-        Init::Own(_) => Some(group.child(super::PAYLOAD)?),
+        Init::Own(_) => Some(group.child(super::ENTERED)?),
     };
     let (report, report_write) = pipe()?;
     let (go_read, go) = pipe()?;

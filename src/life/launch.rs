@@ -365,7 +365,8 @@ impl Launch<'_> {
             .map(AsFd::as_fd)
             .or_else(|| self.group().map(Group::fd));
         if is_kept && let Some(group) = self.group() {
-            inside.payload = Some(group.child(super::PAYLOAD)?);
+            let owner = if isolate.user { self.number()?.id_base() } else { 0 };
+            inside.payload = Some(group.delegate(super::PAYLOAD, owner)?);
         }
         let child = clone::spawn(flags(isolate), cgroup, || {
             // Its copy of the writing end goes, so that hostel's death is seen as end of file.

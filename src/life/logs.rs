@@ -32,27 +32,26 @@ pub struct Log {
 /// The logs of a guest: of `service`, or of all its services and of the init.
 ///
 /// # Errors
-/// [`Kind::NotFound`] when it has no such service, [`Kind::Unsupported`] when it has an init of its own, which
-/// keeps its logs itself.
+/// [`Kind::NotFound`] when it has no such service. A guest with an init of its own has `console`, what was written
+/// there; the other logs are that init's.
 pub fn open(host: &Host, name: &GuestName, service: Option<&str>) -> Result<Vec<Log>> {
     let spec = observe::applied(host, name)?.spec;
-    if let Init::Own(path) = &spec.init {
-        let message = format!(
-            "guest `{name}` has an init of its own, `{}`, which keeps the logs",
-            path.display()
-        );
-        return Err(Error::new(Kind::Unsupported, message).with_hint(format!(
-            "look into the guest: `hostel exec {name} -- ls /var/log`"
-        )));
-    }
-    let mut services: Vec<&str> = spec.services.keys().map(String::as_str).collect();
+    // The keeper of a guest's own init keeps what is written to the console. The rest is that init's.
+    let mut services: Vec<&str> = match spec.init {
+        Init::Hostel => spec.services.keys().map(String::as_str).collect(),
+        Init::Own(_) => vec!["console"],
+    };
     services.push("init");
     if let Some(wanted) = service {
         if !services.contains(&wanted) {
             let message = format!("guest `{name}` has no service `{}`", wanted.escape_debug());
-            return Err(
-                Error::new(Kind::NotFound, message).with_hint(format!("it has {}", services.join(", ")))
-            );
+            let hint = format!("it has {}", services.join(", "));
+            return Err(Error::new(Kind::NotFound, message).with_hint(match spec.init {
+                Init::Hostel => hint,
+                Init::Own(_) => {
+                    format!("{hint}; its own init keeps the rest: `hostel exec {name} -- ls /var/log`")
+                }
+            }));
         }
         services = vec![wanted];
     }

@@ -40,6 +40,9 @@ pub use host::Host;
 const PAYLOAD: &str = "payload";
 /// See [`PAYLOAD`].
 const KEEPER: &str = "keeper";
+/// Beside them, the cgroup of what `hostel exec` and `enter` start in such a guest: into [`PAYLOAD`] nothing can be
+/// born once the guest's init has handed controllers down in it.
+const ENTERED: &str = "entered";
 
 /// How long a command waits for another that works on the same guest: longer than any start or stop takes that
 /// does not hang, shorter than a person's patience.

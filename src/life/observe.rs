@@ -98,7 +98,8 @@ pub fn status(host: &Host, name: &GuestName) -> Result<Status> {
     } else {
         State::Running
     };
-    status.pid = proc::init_of(&pids)?;
+    let spec = applied.started.as_ref().unwrap_or(&applied.spec);
+    status.pid = init_among(spec, &pids)?;
     if let Some(pid) = status.pid
         && let Some(stat) = proc::stat(pid)?
     {
@@ -141,18 +142,18 @@ pub fn running_group(host: &Host, name: &GuestName, xid: Xid) -> Result<Group> {
 
 /// Process 1 as the guest sees it: with an init of its own, that init and not the keeper around it.
 pub fn guest_init(name: &GuestName, spec: &Spec, group: &Group) -> Result<HostPid> {
-    let pids = group.pids()?;
-    let outer = proc::init_of(&pids)?;
-    let init = match (&spec.init, outer) {
-        (Init::Hostel, outer) => outer,
-        (Init::Own(_), Some(keeper)) => proc::inner_init(&pids, keeper)?,
-        (Init::Own(_), None) => None,
-    };
-    init.ok_or_else(|| {
+    init_among(spec, &group.pids()?)?.ok_or_else(|| {
         Error::new(
             Kind::State,
             format!("guest `{name}` has no process 1: it is just starting or ending"),
         )
         .with_hint("try again in a moment")
     })
+}
+
+fn init_among(spec: &Spec, pids: &[HostPid]) -> Result<Option<HostPid>> {
+    match (&spec.init, proc::init_of(pids)?) {
+        (Init::Own(_), Some(keeper)) => proc::inner_init(pids, keeper),
+        (_, outer) => Ok(outer),
+    }
 }

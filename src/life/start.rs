@@ -1,20 +1,28 @@
 //! `hostel start`: from the applied specification to a running guest.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
 
 use super::WAIT;
 use super::command::Command;
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
 use super::init_config::{self, InitConfig};
-use super::launch::launch;
-use super::{masks, observe, stop};
+use super::launch::{Running, launch};
+use super::{logs, masks, observe, stop};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
 use crate::plan::{self, Program, Step};
 use crate::storage::lock;
 use crate::storage::state::{self, Applied};
-use crate::sys::{landlock, netlink};
+use crate::sys::{landlock, netlink, pidfd, proc};
+
+/// How long the guest's own init may take from its keeper's start to its own: the mounts and masks in between, on a
+/// host that is busy.
+const OWN_INIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether it runs.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Starts a guest. A guest that runs already is an error of [`Kind::State`].
 pub fn start(host: &Host, name: &GuestName, hooks: &dyn HookRunner) -> Result<()> {
@@ -87,8 +95,71 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
         ..Command::default()
     };
     let running = launch(host, spec.name.as_str(), Some(applied.xid), &steps, &command)?;
-    running.leave();
-    Ok(())
+    if spec.init.is_hostel() {
+        running.leave();
+        return Ok(());
+    }
+    match wait_for_own(host, applied, &running) {
+        Ok(()) => {
+            running.leave();
+            Ok(())
+        }
+        Err(err) => Err(match running.clear(host) {
+            Ok(()) => err,
+            Err(other) => err.and_also(other),
+        }),
+    }
+}
+
+/// Waits until the guest's own init runs. The keeper forks and executes it, which may fail; who starts a guest is
+/// to know.
+fn wait_for_own(host: &Host, applied: &Applied, running: &Running) -> Result<()> {
+    let spec = &applied.spec;
+    let deadline = Instant::now() + OWN_INIT;
+    let group = running
+        .group()
+        .ok_or_else(|| Error::new(Kind::Internal, "a guest without a cgroup"))?;
+    loop {
+        // The keeper's end is the one event that there is; for the rest it is looked again and again.
+        if pidfd::wait_until(running.child.pidfd.as_fd(), Some(Instant::now() + LOOK))? {
+            return Err(Error::new(
+                Kind::External,
+                format!("its own init ended at once: {}", last_words(host, spec)),
+            )
+            .with_hint(format!(
+                "`hostel logs {}` shows what it wrote to its console",
+                spec.name
+            )));
+        }
+        if let Ok(init) = observe::guest_init(&spec.name, spec, group)
+            && proc::runs_other_program(init, running.child.pid)?
+        {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::new(
+                Kind::Timeout,
+                format!("its own init did not run within {} s", OWN_INIT.as_secs()),
+            ));
+        }
+    }
+}
+
+/// What the keeper has told of the guest's own init since it started it: why it could not be run, and how it ended.
+fn last_words(host: &Host, spec: &Spec) -> String {
+    // Three lines: that it was started, why it could not be run, how it ended; the first two in any order.
+    let told = logs::open(host, &spec.name, Some("init")).and_then(|mut logs| logs.remove(0).tail(3));
+    let told = String::from_utf8_lossy(&told.unwrap_or_default()).into_owned();
+    // Each line begins with its time. The file is the guest's, so nothing of it reaches a terminal as it is.
+    let mut events: Vec<_> = told
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, event)| event.escape_debug().to_string())
+        .collect();
+    let last = events.pop();
+    events.retain(|event| event.starts_with("cannot start "));
+    events.extend(last);
+    events.join("; ")
 }
 
 /// What cannot be had on this host is refused by name, before anything is done.

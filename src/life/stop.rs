@@ -1,5 +1,6 @@
 //! `hostel stop`: asks a guest's init, waits, kills what is left, and takes everything of it from the host.
 
+use std::os::fd::AsFd as _;
 use std::time::Instant;
 
 use super::WAIT;
@@ -98,8 +99,14 @@ fn ask(host: &Host, applied: &Applied, group: &Group, timeout: Span) -> Result<S
                 argv: argv.into_iter().map(Into::into).collect(),
                 ..ExecRequest::default()
             };
-            // An init that cannot be asked this way is killed when its time is over.
-            let _ = exec::exec_quietly(host, applied, &request);
+            // An init that cannot be asked this way is killed when its time is over. What asks it is waited for:
+            // the end of a pid namespace waits until every process of it is reaped, and this one is ours to reap.
+            if let Ok(asks) = exec::exec_quietly(host, applied, &request) {
+                if !pidfd::wait_until(asks.child.pidfd.as_fd(), Some(deadline))? {
+                    let _ = pidfd::signal(&asks.child.pidfd, libc::SIGKILL);
+                }
+                pidfd::wait(&asks.child.pidfd)?;
+            }
         }
     }
     match group.wait_empty(deadline) {

@@ -64,7 +64,9 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     if isolate.user {
         steps.push(Step::BecomeRoot);
     }
-    if isolate.cgroup {
+    // The keeper starts the guest's init in a cgroup beside its own, which it would not reach from a namespace that
+    // ends at its own (`nsdelegate` in cgroups(7)); that init gets the namespace.
+    if isolate.cgroup && !matches!(program, Program::Keeper(_)) {
         // Not a flag of the clone: there the root would be the cgroup of hostel itself (cgroup_namespaces(7)).
         steps.push(Step::CgroupRoot);
     }

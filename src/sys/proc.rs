@@ -210,6 +210,21 @@ pub fn catches(pid: HostPid, signal: i32) -> Result<Option<bool>> {
     Ok(Some((mask("SigCgt:") | mask("SigIgn:")) & bit != 0))
 }
 
+/// Whether `pid` runs another file than `other` does: a child that has executed a program of its own. `false` when
+/// one of them is gone.
+pub fn runs_other_program(pid: HostPid, other: HostPid) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let program = |pid: HostPid| {
+        let path = format!("/proc/{pid}/exe");
+        match std::fs::metadata(&path) {
+            Ok(file) => Ok(Some((file.dev(), file.ino()))),
+            Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+            Err(err) => Err(Error::io(format!("stat `{path}`"), err)),
+        }
+    };
+    Ok(matches!((program(pid)?, program(other)?), (Some(a), Some(b)) if a != b))
+}
+
 /// Among the processes of a guest, its pid 1: the one that has exactly one pid namespace below ours and is the
 /// first in it. With an own init that is the keeper.
 pub fn init_of(pids: &[HostPid]) -> Result<Option<HostPid>> {
@@ -286,6 +301,18 @@ mod tests {
         assert!(status.resident.is_some());
         assert!(age(&stat).unwrap() < uptime().unwrap());
         assert!(boot_time().unwrap() > 0);
+    }
+
+    #[test]
+    fn programs_are_told_apart() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = HostPid(child.id().cast_signed());
+        // Spawned, it has executed already.
+        assert!(runs_other_program(pid, own()).unwrap());
+        assert!(!runs_other_program(own(), own()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!runs_other_program(pid, own()).unwrap());
     }
 
     #[test]

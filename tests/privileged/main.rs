@@ -46,6 +46,7 @@ files! {
     life,
     limits,
     netlink,
+    own_init,
     terminal,
     waiting,
 }

@@ -4,7 +4,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::signal::Signal;
+use nix::unistd::fchownat;
 
 use super::dir::Dir;
 use super::host::{Controller, Host, Place};
@@ -133,6 +135,20 @@ impl Group {
         dir.as_fd()
             .try_clone_to_owned()
             .map_err(|source| Error::io(format!("open cgroup `{}`", dir.path().display()), source))
+    }
+
+    /// The cgroup `name` below this one on cgroup2, given to the user `owner` as cgroups(7) says under "delegation":
+    /// to make cgroups below it and to move processes among them, while its own limits stay the host's. `owner` may
+    /// also move processes between the cgroups directly below this one, which `clone3(2)` into `name` from beside
+    /// it takes; who sees no further up than `name` cannot use that.
+    pub fn delegate(&self, name: &str, owner: u32) -> Result<OwnedFd> {
+        let child = self.child(name)?;
+        chown(self.fd(), "cgroup.procs", owner)?;
+        chown(child.as_fd(), "", owner)?;
+        for file in ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+            chown(child.as_fd(), file, owner)?;
+        }
+        Ok(child)
     }
 
     /// Adds `pid` to the v1 hierarchies that this group has. Do it while the process waits to be released: what it
@@ -557,6 +573,15 @@ const FREEZE: std::time::Duration = std::time::Duration::from_secs(5);
 
 fn attach(dir: &Dir, pid: HostPid) -> Result<()> {
     dir.write("cgroup.procs", &pid.to_string())
+}
+
+/// Gives a file of a cgroup, or with an empty name the directory, to `owner`.
+fn chown(dir: BorrowedFd<'_>, file: &str, owner: u32) -> Result<()> {
+    let flags = AtFlags::AT_EMPTY_PATH | AtFlags::AT_SYMLINK_NOFOLLOW;
+    fchownat(dir, file, Some(owner.into()), Some(owner.into()), flags).map_err(|errno| {
+        let what = if file.is_empty() { "a cgroup" } else { file };
+        Error::os(format!("give `{what}` to the user {owner}"), errno)
+    })
 }
 
 fn list(dir: &Dir) -> Result<Vec<HostPid>> {

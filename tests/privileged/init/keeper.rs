@@ -53,7 +53,7 @@ fn check_reboot(world: &World, has_user_namespace: bool) {
     let guest = Guest::start(root.clone(), &own(has_user_namespace));
     guest.end().code(0);
     let log = fs::read_to_string(root.join("var/log/hostel/console.log")).unwrap();
-    let boot = "boot 1 /dev/pts/0 hostel hello guest\n4\nto-console\n/dev/shm:\n\n/run:\n";
+    let boot = "boot 1 /dev/pts/0 hostel hello guest\n4\nto-console\n/dev/shm:\n\n/run:\nlock\n";
     assert_eq!(log, boot.repeat(3));
     let log = fs::read_to_string(root.join("var/log/hostel/init.log")).unwrap();
     let events: Vec<&str> = log.lines().map(|line| line.split_once(' ').unwrap().1).collect();

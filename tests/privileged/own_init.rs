@@ -1,0 +1,100 @@
+//! Guests with an init of their own: it boots, reboots, halts and stops as on a machine of its own.
+
+use std::time::Duration;
+
+use crate::life::{destroy, running};
+use crate::support::{World, eventually, tests};
+
+tests! {
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => busybox_init_boots_reboots_and_stops,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => busybox_init_halts_and_powers_off,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_that_cannot_start_fails_the_start,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_has_its_cgroup_and_nothing_above,
+}
+
+const BUSYBOX: &str = r#"init = "/sbin/init", files = { ["/etc/inittab"] =
+  "::sysinit:/bin/sh -c 'echo booted >> /boots'\n::respawn:/bin/sleep 1000\n::shutdown:/bin/sh -c 'echo down >> /boots'\n" },"#;
+
+/// The lines that the init of the guest has written at its start and its end, when there are `count` of them.
+fn boots(world: &World, count: usize) -> String {
+    let path = world.root.join("guests/web/rootfs/boots");
+    let text = || std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(eventually(Duration::from_secs(10), || text().lines().count() >= count), "{}", text());
+    text()
+}
+
+fn ends(world: &World) {
+    let is_stopped = || world.hostel(["ls", "--quiet", "--running"]).ok().stdout.is_empty();
+    assert!(eventually(Duration::from_secs(10), is_stopped));
+}
+
+fn busybox_init_boots_reboots_and_stops(world: &World) {
+    running(world, "web", 0, BUSYBOX);
+    assert_eq!(boots(world, 1), "booted\n");
+    let processes = world.hostel(["exec", "web", "--", "ps", "-o", "pid,args"]).ok().stdout;
+    assert!(processes.contains("\n    1 init"), "{processes}");
+
+    let pid = || {
+        let status = world.hostel(["status", "--json", "web"]).ok().stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        status["pid"].as_i64()
+    };
+    let before = pid();
+    world.hostel(["exec", "web", "--", "reboot"]).ok();
+    assert_eq!(boots(world, 3), "booted\ndown\nbooted\n");
+    assert!(eventually(Duration::from_secs(5), || pid().is_some_and(|now| Some(now) != before)));
+
+    world.hostel(["stop", "web"]).ok().stdout_has("stopped web");
+    assert_eq!(boots(world, 4), "booted\ndown\nbooted\ndown\n");
+    let log = world.hostel(["logs", "web", "init"]).ok().stdout;
+    let events: Vec<_> = log.lines().filter_map(|line| line.split_once(' ')).map(|(_, what)| what).collect();
+    let started = "started /sbin/init";
+    assert_eq!(events, [started, "guest reboots", started, "guest halts"]);
+    world.hostel(["logs", "web", "nginx"]).run().code(1).stderr_has("`nginx`");
+    destroy(world, "web");
+}
+
+fn busybox_init_halts_and_powers_off(world: &World) {
+    running(world, "web", 0, BUSYBOX);
+    boots(world, 1);
+    world.hostel(["exec", "web", "--", "poweroff"]).ok();
+    ends(world);
+    world.hostel(["start", "web"]).ok();
+    boots(world, 3);
+    world.hostel(["exec", "web", "--", "halt"]).ok();
+    ends(world);
+    assert_eq!(boots(world, 4), "booted\ndown\nbooted\ndown\n");
+    destroy(world, "web");
+}
+
+fn an_own_init_that_cannot_start_fails_the_start(world: &World) {
+    let file = crate::life::recipe(world, "web", 0, "init = \"/sbin/no-such-init\",");
+    world
+        .hostel(["apply".as_ref(), file.as_os_str()])
+        .run()
+        .code(1)
+        .stderr_has("/sbin/no-such-init")
+        .stderr_has("ENOENT");
+    world.hostel(["ls", "--quiet", "--running"]).ok().stdout("");
+    let file = crate::life::recipe(world, "web", 0, "init = \"/bin/false\",");
+    world.hostel(["apply".as_ref(), file.as_os_str()]).run().code(1).stderr_has("exit 1");
+    world.hostel(["ls", "--quiet", "--running"]).ok().stdout("");
+    destroy(world, "web");
+}
+
+fn an_own_init_has_its_cgroup_and_nothing_above(world: &World) {
+    running(world, "web", 0, BUSYBOX);
+    let sh = |script: &str| world.hostel(["exec", "web", "--", "sh", "-c", script]).run();
+    sh("grep ^0: /proc/1/cgroup").code(0).stdout("0::/\n");
+    // It may divide its own cgroup, and move its processes there.
+    sh("mkdir /sys/fs/cgroup/part && echo 1 > /sys/fs/cgroup/part/cgroup.procs && grep ^0: /proc/1/cgroup")
+        .code(0)
+        .stdout("0::/part\n");
+    // Its own limits, and what is above, it cannot reach.
+    sh("ls -d /sys/fs/cgroup/keeper /sys/fs/cgroup/*/keeper").code(1).stdout("");
+    for knob in ["cgroup.max.depth", "cgroup.freeze", "cgroup.kill", "cgroup.max.descendants"] {
+        sh(&format!("echo 1 > /sys/fs/cgroup/{knob}")).code(1);
+    }
+    world.hostel(["stop", "web"]).ok().stdout_has("stopped web");
+    destroy(world, "web");
+}
