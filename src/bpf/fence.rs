@@ -175,7 +175,7 @@ impl Fence {
             IpAddr::V4(a) => get(&self.owners4, &key4(a))?,
             IpAddr::V6(a) => get(&self.owners6, &key6(a))?,
         };
-        words.map(|[xid, _]| Ok(Xid::new(xid)?)).transpose()
+        words.map(|[xid, _]| Ok(Xid::read(xid)?)).transpose()
     }
 
     /// Detaches the programs and removes the maps. Guests in bind mode that still run are not confined from then

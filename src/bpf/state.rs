@@ -216,7 +216,7 @@ pub(super) fn decode(words: &GuestWords) -> Result<Rule> {
         }
     };
     Ok(Rule {
-        xid: Xid::new(words[XID])?,
+        xid: Xid::read(words[XID])?,
         mode,
         devices: if flags & DEVICES != 0 {
             Devices::All

@@ -47,16 +47,7 @@ pub(crate) fn run(session: &mut Session, context: &Context, line: CommandLine) -
 /// The capabilities that are left. `only` is the whole set; `keep` adds to what a guest has by default; `drop`
 /// alone takes from all there are, as Linux-VServer's reducecap did.
 pub(crate) fn caps(caps: &Caps) -> Option<CapSet> {
-    if caps.is_default() {
-        return None;
-    }
-    let all = || crate::guest::Cap::all().collect();
-    let start = if caps.keep.is_empty() {
-        all()
-    } else {
-        CapSet::guest_default()
-    };
-    Some(caps.resolve(start))
+    Context::caps_of(caps)
 }
 
 /// A context with nothing of its own and nothing taken from it.

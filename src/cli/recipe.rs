@@ -100,7 +100,7 @@ pub(crate) fn evaluate(session: &mut Session, recipe: &Path, options: &EvalOptio
     }
 }
 
-fn tell(session: &mut Session, diagnostics: &Diagnostics) {
+pub(crate) fn tell(session: &mut Session, diagnostics: &Diagnostics) {
     let text = if session.is_json {
         let err = Error::from(diagnostics.clone());
         json!({

@@ -150,6 +150,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     pause::Pause,
     resume::Resume,
     kill::Kill,
+    run::Run,
     context::Context,
     bind::Bind,
     chroot::Chroot,

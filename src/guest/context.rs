@@ -180,6 +180,20 @@ impl Context {
         }
     }
 
+    /// The capabilities that a context of its own keeps, `None` for the caller's. `only` is the whole set; `keep` adds
+    /// to what a guest has by default; `drop` alone takes from all there are, as Linux-VServer's reducecap did.
+    pub fn caps_of(caps: &Caps) -> Option<CapSet> {
+        if caps.is_default() {
+            return None;
+        }
+        let start = if caps.keep.is_empty() {
+            super::Cap::all().collect()
+        } else {
+            CapSet::guest_default()
+        };
+        Some(caps.resolve(start))
+    }
+
     /// The addresses without their prefix lengths.
     pub fn addrs(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.bind.iter().map(IpNet::addr)

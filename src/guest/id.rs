@@ -121,6 +121,14 @@ impl Xid {
         }
     }
 
+    /// A number that hostel itself has written: a guest's, or the spectator's.
+    pub fn read(number: u32) -> Result<Self, Invalid> {
+        if number == u32::from(Self::SPECTATOR.0) {
+            return Ok(Self::SPECTATOR);
+        }
+        Self::new(number)
+    }
+
     /// The number.
     pub fn get(self) -> u32 {
         u32::from(self.0)

@@ -6,12 +6,16 @@
 //! what was written into the one form that serde reads into the specification. Nothing here knows Lua.
 
 mod doc;
+mod functions;
 mod meta;
+mod options;
 mod records;
 mod scalars;
 
 pub use doc::doc;
+pub use functions::{FUNCTIONS, Function, module_meta};
 pub use meta::{meta, selene};
+pub use options::*;
 pub use records::*;
 
 use super::Invalid;

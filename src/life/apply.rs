@@ -84,6 +84,25 @@ pub fn facts(host: &Host) -> Result<Facts> {
     Ok(facts)
 }
 
+/// Keeps `recipe` with the guests of `specs` that are as it says already: their hooks are its functions from now on,
+/// also when only those have changed.
+pub fn adopt(host: &Host, plan: &Plan, specs: &[Spec], recipe: &RecipeRef) -> Result<()> {
+    let is_planned = |name: &GuestName| plan.actions.iter().any(|action| action.guest == *name);
+    for spec in specs.iter().filter(|spec| !is_planned(&spec.name)) {
+        let is_kept = |applied: &Applied| applied.recipe.as_ref() == Some(recipe);
+        if state::read(&host.layout, &spec.name)?.is_none_or(|applied| is_kept(&applied)) {
+            continue;
+        }
+        let _lock = lock::acquire(&host.layout, &spec.name, WAIT)?;
+        // As it is now that nobody else changes it.
+        if let Some(mut applied) = state::read(&host.layout, &spec.name)? {
+            applied.recipe = Some(recipe.clone());
+            state::write(&host.layout, &spec.name, &applied)?;
+        }
+    }
+    Ok(())
+}
+
 /// Carries out `plan`, which was made from `specs` and this host. Stops at the first failure: what that action had
 /// begun is undone, what others have finished stays.
 pub fn apply(

@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, Context, Identity, Span, Xid};
 use crate::plan::{self, Program, Step};
 use crate::storage::xid;
+use crate::sys::clone::Child;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::proc;
 use crate::sys::signal::{Noted, Notes};
@@ -26,6 +27,8 @@ pub struct Outcome {
     pub is_timed_out: bool,
     /// The most memory that it had, where the kernel counts it.
     pub memory_peak: Option<Bytes>,
+    /// The signal that hostel was sent meanwhile, if it was: the command has got it too.
+    pub signal: Option<i32>,
 }
 
 /// The steps that [`run`] would carry out. Touches nothing; the number of an ephemeral context is only known when
@@ -56,17 +59,15 @@ pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Sp
         Identity::Ephemeral if needs_number(context) => ephemeral(host, context, &program, command)?,
         Identity::Ephemeral => start(host, context, None, program, command)?,
     };
-    let waited = wait(&running, context.isolate.pid, timeout);
+    let waited = wait(&running.child, context.isolate.pid, timeout);
     let memory_peak = match running.group() {
         Some(group) => group.usage()?.memory_peak,
         None => None,
     };
     running.clear(host)?;
-    let (ended, is_timed_out) = waited?;
-    Ok(Outcome {
-        ended,
-        is_timed_out,
+    waited.map(|outcome| Outcome {
         memory_peak,
+        ..outcome
     })
 }
 
@@ -109,22 +110,31 @@ fn ephemeral(host: &Host, context: &Context, program: &Program, command: &Comman
 }
 
 /// Waits for the first process, passing signals on.
-fn wait(running: &Running, is_first: bool, timeout: Option<Span>) -> Result<(Ended, bool)> {
+pub(super) fn wait(child: &Child, is_first: bool, timeout: Option<Span>) -> Result<Outcome> {
     let notes = Notes::begin()?;
     let mut deadline = timeout.map(|t| Instant::now() + t.duration());
     let mut is_timed_out = false;
-    let pidfd = &running.child.pidfd;
+    let mut passed = None;
+    let pidfd = &child.pidfd;
     loop {
         match pidfd::wait_until(pidfd.as_fd(), deadline) {
-            Ok(true) => return Ok((pidfd::wait(pidfd)?, is_timed_out)),
+            Ok(true) => {
+                return Ok(Outcome {
+                    ended: pidfd::wait(pidfd)?,
+                    is_timed_out,
+                    memory_peak: None,
+                    // One that came at the very end has been noted, not passed on.
+                    signal: notes.take().map(|noted| noted.signal).or(passed),
+                });
+            }
             Ok(false) if is_timed_out => {
-                send(running, libc::SIGKILL);
+                send(child, libc::SIGKILL);
                 deadline = None;
             }
             Ok(false) => {
                 is_timed_out = true;
                 pass_on(
-                    running,
+                    child,
                     is_first,
                     Noted {
                         signal: libc::SIGTERM,
@@ -135,7 +145,8 @@ fn wait(running: &Running, is_first: bool, timeout: Option<Span>) -> Result<(End
             }
             Err(err) if err.kind() == Kind::Interrupted => {
                 if let Some(noted) = notes.take() {
-                    pass_on(running, is_first, noted);
+                    passed = Some(noted.signal);
+                    pass_on(child, is_first, noted);
                 }
             }
             Err(err) => return Err(err),
@@ -145,20 +156,20 @@ fn wait(running: &Running, is_first: bool, timeout: Option<Span>) -> Result<(End
 
 /// Passes a signal on to the first process. Process 1 of a namespace that has no handler for it would not notice
 /// (`pid_namespaces(7)`), though the sender wants it to end: it gets SIGKILL.
-fn pass_on(running: &Running, is_first: bool, noted: Noted) {
+fn pass_on(child: &Child, is_first: bool, noted: Noted) {
     // A process that cannot be read has ended.
-    let catches = proc::catches(running.child.pid, noted.signal)
+    let catches = proc::catches(child.pid, noted.signal)
         .ok()
         .flatten()
         .unwrap_or(true);
     if is_first && !catches {
-        send(running, libc::SIGKILL);
+        send(child, libc::SIGKILL);
     } else if !noted.is_from_terminal {
-        send(running, noted.signal);
+        send(child, noted.signal);
     }
 }
 
-fn send(running: &Running, signal: i32) {
+fn send(child: &Child, signal: i32) {
     // ESRCH: it has just ended, which is what was wanted.
-    let _ = pidfd::signal(&running.child.pidfd, signal);
+    let _ = pidfd::signal(&child.pidfd, signal);
 }

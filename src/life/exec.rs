@@ -14,13 +14,14 @@ use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
 use super::command::Command;
+use super::context::Outcome;
 use super::host::Host;
 use super::inside::Failure;
 use super::relay::{Pipes, relay, relay_pipes};
 use super::users::{self, UserSpec};
 use super::{observe, start};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{CapSet, Context, GuestName, Init, NetMode};
+use crate::guest::{CapSet, Context, GuestName, Init, NetMode, Span};
 use crate::storage::inside::Inside;
 use crate::storage::state::Applied;
 use crate::sys::pidfd::{self, Ended};
@@ -84,6 +85,21 @@ pub fn exec(host: &Host, name: &GuestName, request: &ExecRequest) -> Result<Ende
     let child = join(host, &applied, request, Streams::Fds(fds))?;
     child.confirm(&applied)?;
     relay_pipes(pipes, &child.child.pidfd)
+}
+
+/// The same with these descriptors as its standard streams, and an end after `timeout`: SIGTERM, and SIGKILL five
+/// seconds later. They must not be terminals of the host's.
+pub fn exec_with(
+    host: &Host,
+    name: &GuestName,
+    request: &ExecRequest,
+    fds: Vec<OwnedFd>,
+    timeout: Option<Span>,
+) -> Result<Outcome> {
+    let applied = observe::applied(host, name)?;
+    let child = join(host, &applied, request, Streams::Fds(fds))?;
+    child.confirm(&applied)?;
+    super::context::wait(&child.child, false, timeout)
 }
 
 /// The same with nothing to read and nobody to read what it writes: for health checks and stops.

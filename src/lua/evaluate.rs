@@ -102,6 +102,7 @@ pub(super) fn describe(vm: &Vm, error: &Value, options: &EvalOptions) -> Diagnos
             };
             from_message(&state, &text)
         }
+        Value::UserData(data) if data.is::<super::api::Failure>() => from_failure(&state, data),
         other => from_message(
             &state,
             &format!("the recipe raised {}", super::read::described(other)),
@@ -145,7 +146,9 @@ fn from_error(state: &State, error: &mlua::Error, options: &EvalOptions) -> Diag
                     return Diagnostic::new(Code::Runtime, other.to_string(), None);
                 };
                 let place = match (&raised.at, state.frames.first()) {
-                    (Some((file, line)), _) => state.word_place(file, *line, ""),
+                    (Some((file, line)), _) => {
+                        state.word_place(file, *line, raised.word.as_deref().unwrap_or(""))
+                    }
                     (None, Some(frame)) => {
                         state.word_place(&frame.file, frame.line, raised.word.as_deref().unwrap_or(""))
                     }
@@ -156,6 +159,18 @@ fn from_error(state: &State, error: &mlua::Error, options: &EvalOptions) -> Diag
             }
         }
     }
+}
+
+/// `error(err)` or `assert(nil, err)` of a script.
+fn from_failure(state: &State, data: &mlua::AnyUserData) -> Diagnostic {
+    let Ok(failure) = data.borrow::<super::api::Failure>() else {
+        return Diagnostic::new(Code::Runtime, "a failure", None);
+    };
+    let place = failure
+        .at
+        .as_ref()
+        .and_then(|(file, line)| state.word_place(file, *line, ""));
+    Diagnostic::new(Code::Runtime, failure.message.clone(), place).with_help(failure.hint.clone())
 }
 
 /// `FILE:LINE: MESSAGE`, as Lua puts it.

@@ -37,16 +37,15 @@ pub struct Recipe {
     pub inputs: BTreeMap<String, String>,
 }
 
-/// Runs the hooks of applied guests from their recipes. `tell` gets what they log and what did not end a command,
-/// a line at a time.
-pub struct RecipeHooks<F: Fn(&GuestName, &str)> {
-    /// Values of the recipes' inputs.
-    pub inputs: BTreeMap<String, String>,
-    /// Where lines go.
-    pub tell: F,
+/// Runs the hooks of applied guests from their recipes: the one [`HookRunner`] of hostel.
+pub struct RecipeHooks<L: Fn(&GuestName, &str), W: Fn(&GuestName, &Error)> {
+    /// Told what a hook logs, a line at a time.
+    pub log: L,
+    /// Told of a failure that does not end the command.
+    pub warn: W,
 }
 
-impl<F: Fn(&GuestName, &str)> HookRunner for RecipeHooks<F> {
+impl<L: Fn(&GuestName, &str), W: Fn(&GuestName, &Error)> HookRunner for RecipeHooks<L, W> {
     fn run(&self, applied: &Applied, moment: HookMoment, hook: &Hook) -> Result<()> {
         let name = &applied.spec.name;
         let Some(reference) = &applied.recipe else {
@@ -58,16 +57,40 @@ impl<F: Fn(&GuestName, &str)> HookRunner for RecipeHooks<F> {
         let recipe = Recipe {
             path: reference.path.clone(),
             hash: reference.sha256.clone(),
-            inputs: self.inputs.clone(),
+            inputs: reference.inputs.clone(),
         };
         for line in run(&recipe, name, moment, hook)? {
-            (self.tell)(name, &line);
+            (self.log)(name, &line);
         }
         Ok(())
     }
 
     fn warn(&self, guest: &GuestName, err: &Error) {
-        (self.tell)(guest, &format!("warning: {err}"));
+        (self.warn)(guest, err);
+    }
+}
+
+/// Writes a line to standard error, without what could steer a terminal. What cannot be told is lost: a closed
+/// standard error is no reason to fail a start.
+pub(crate) fn tell(text: &str) {
+    let clean: String = text
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect();
+    let _ = writeln!(std::io::stderr(), "{clean}");
+}
+
+/// The runner of scripts: everything goes to standard error.
+pub(crate) fn to_stderr() -> impl HookRunner {
+    RecipeHooks {
+        log: |guest: &GuestName, line: &str| tell(&format!("{guest}: {line}")),
+        warn: |guest: &GuestName, err: &Error| tell(&format!("{guest}: warning: {err}")),
     }
 }
 

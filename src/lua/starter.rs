@@ -39,6 +39,7 @@ const STYLUA: &str = "column_width = 110\nindent_type = \"Spaces\"\nindent_width
 /// The files, each with its path in the new folder.
 pub fn starter() -> &'static [(&'static str, &'static str)] {
     static META: OnceLock<String> = OnceLock::new();
+    static MODULE: OnceLock<String> = OnceLock::new();
     static FILES: OnceLock<Vec<(&'static str, &'static str)>> = OnceLock::new();
     FILES.get_or_init(|| {
         vec![
@@ -50,6 +51,10 @@ pub fn starter() -> &'static [(&'static str, &'static str)] {
             (
                 ".hostel/meta/recipe.lua",
                 META.get_or_init(crate::guest::schema::meta).as_str(),
+            ),
+            (
+                ".hostel/meta/hostel.lua",
+                MODULE.get_or_init(crate::guest::schema::module_meta).as_str(),
             ),
         ]
     })

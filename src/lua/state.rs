@@ -54,6 +54,8 @@ pub(crate) struct Raised {
     pub(crate) word: Option<String>,
     /// Where, when it is known better than by the frames.
     pub(crate) at: Option<(String, usize)>,
+    /// What kind of failure it is to a script that catches it.
+    pub(crate) kind: Option<crate::Kind>,
 }
 
 impl Raised {
@@ -64,11 +66,17 @@ impl Raised {
             help: None,
             word: None,
             at: None,
+            kind: None,
         }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn kind(mut self, kind: crate::Kind) -> Self {
+        self.kind = Some(kind);
         self
     }
 

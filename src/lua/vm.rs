@@ -66,7 +66,7 @@ pub(crate) fn frames(lua: &Lua, most: usize) -> Vec<Frame> {
     found
 }
 
-fn caller(lua: &Lua) -> (String, usize) {
+pub(crate) fn caller(lua: &Lua) -> (String, usize) {
     frames(lua, 1)
         .into_iter()
         .next()

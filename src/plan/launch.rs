@@ -10,7 +10,12 @@ use super::{Program, Step};
 /// context has none (the host's own id range, no cgroup, no addresses).
 pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<Vec<Step>> {
     check(context)?;
-    let isolate = context.isolate;
+    let mut isolate = context.isolate;
+    if context.identity == Identity::Spectator {
+        // Power over none is another user's than root's; and the read-only /proc must not be the host's.
+        isolate.user = true;
+        isolate.mount = true;
+    }
     let mut steps = Vec::new();
 
     // Limits and addresses first: the process is born into them and never exists without.
@@ -133,7 +138,18 @@ fn check(context: &Context) -> Result<()> {
         )
         .with_hint("chbind confines to addresses of the host's stack; leave `net` out of `isolate`"));
     }
+    if context.identity == Identity::Spectator && isolate_hides(context) {
+        return Err(Error::new(
+            Kind::Invalid,
+            "a spectator with processes or a root of its own would see no others",
+        )
+        .with_hint("leave `pid` and the root out, or take another context id"));
+    }
     Ok(())
+}
+
+fn isolate_hides(context: &Context) -> bool {
+    context.isolate.pid || context.root.is_some()
 }
 
 #[cfg(test)]
@@ -143,6 +159,29 @@ mod tests {
 
     fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
         steps.iter().position(wanted).unwrap()
+    }
+
+    #[test]
+    fn a_spectator_has_no_power_and_leaves_the_hosts_mounts_alone() {
+        let context = Context {
+            identity: Identity::Spectator,
+            ..Context::default()
+        };
+        let steps = launch(
+            &context,
+            Some(Xid::SPECTATOR),
+            Program::Command(vec!["ls".into()]),
+        )
+        .unwrap();
+        let is_made = |s: &Step| matches!(s, Step::Clone(isolate) if isolate.user && isolate.mount);
+        position(&steps, is_made);
+        let private = position(&steps, |s| *s == Step::PrivateMounts);
+        assert!(private < position(&steps, |s| *s == Step::HostProc));
+        let blind = Context {
+            isolate: Isolate::GUEST,
+            ..context
+        };
+        assert!(launch(&blind, Some(Xid::SPECTATOR), Program::HostelInit).is_err());
     }
 
     fn guest() -> Vec<Step> {

@@ -32,6 +32,7 @@ mod pause;
 mod plan;
 mod restart;
 mod resume;
+mod run;
 mod set;
 mod start;
 mod status;

@@ -45,6 +45,7 @@ files! {
     landlock,
     life,
     limits,
+    lua_primitives,
     netlink,
     own_init,
     terminal,

@@ -28,6 +28,7 @@ pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod restart;
 pub(crate) mod resume;
+pub(crate) mod run;
 pub(crate) mod set;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -6,8 +6,11 @@ use super::{Field, GUEST, Record, Type, find};
 use crate::guest::Invalid;
 use crate::guest::caps::nearest;
 
-/// The documentation of a path: `guest`, `guest.limits`, `limits.memory`.
+/// The documentation of a path: `guest`, `guest.limits`, `limits.memory`, or a function: `hostel.context`.
 pub fn doc(path: &str) -> Result<String, Invalid> {
+    if let Some(found) = super::functions::doc(path) {
+        return found;
+    }
     let path = path.strip_prefix("guest.").unwrap_or(path);
     if path.is_empty() || path == "guest" {
         return Ok(record(&GUEST, "guest"));

@@ -72,7 +72,7 @@ pub fn meta() -> String {
     text
 }
 
-fn class(record: &'static Record, text: &mut String, seen: &mut Vec<&'static str>) {
+pub(super) fn class(record: &'static Record, text: &mut String, seen: &mut Vec<&'static str>) {
     if seen.contains(&record.name) {
         return;
     }

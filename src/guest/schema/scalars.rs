@@ -77,6 +77,14 @@ scalars! {
         }
         other => Err(unexpected(other)),
     };
+    CONTEXT_XID: "a context id", Integer, "900", |given| match given {
+        Given::Integer(1) => Ok(json!(1)),
+        other => (XID.parse)(other),
+    };
+    NAMESPACE: "a namespace", Text, "pid", |given| {
+        let name = text(given)?;
+        crate::guest::Isolate::default().add(name).map(|()| json!(name))
+    };
     IMAGE: "an image", Text, "debian:bookworm", as_text::<Image>;
     HOSTNAME: "a hostname", Text, "web.example.net", as_text::<Hostname>;
     PACKAGE: "a Debian package", Text, "nginx-light", |given| {

@@ -2,54 +2,55 @@
 //! shows the steps and needs no root. `hostel.bind { ... }`, `hostel.chroot(dir)`, `hostel.caps { ... }` and
 //! `hostel.limit { ... }` begin a context with that one confinement.
 
-use std::path::PathBuf;
-
 use mlua::{AnyUserData, Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
+use serde::Deserialize;
 
-use super::take::take;
-use crate::guest::schema::{self, Record, Type};
-use crate::guest::{CapSet, Caps, Context, Identity, Isolate, Span, Xid};
+use super::command::{self, Run};
+use super::confine::{WORDS, confine};
+use super::failure::{check, mistake, raise};
+use super::streams::Streams;
+use super::take::options;
+use crate::guest::{Context, GuestName, Hostname, Identity, Isolate, Xid, schema};
 use crate::life::{self, Host};
-use crate::lua::diagnostic::Code;
 use crate::lua::read::described;
-use crate::lua::state::Raised;
-use crate::sys::pidfd::Ended;
 
 /// A context that is being described.
-struct Described(Context);
-
-fn of(field: &str, record: &'static Record) -> mlua::Result<&'static Type> {
-    record
-        .field(field)
-        .map(|f| &f.kind)
-        .ok_or_else(|| raise(field, "is not in the schema"))
+struct Described {
+    context: Context,
+    /// The guest that it joins instead.
+    join: Option<GuestName>,
 }
 
-fn raise(word: &str, message: impl std::fmt::Display) -> mlua::Error {
-    Raised::new(Code::Runtime, format!("{word}: {message}"))
-        .word(word)
-        .into()
+#[derive(Deserialize)]
+struct Options {
+    xid: Option<u32>,
+    hostname: Option<Hostname>,
+    isolate: Option<Vec<String>>,
+    join: Option<GuestName>,
 }
 
-fn error(word: &str, err: &crate::Error) -> mlua::Error {
-    let mut raised = Raised::new(Code::Runtime, format!("{word}: {err}")).word(word);
-    raised.help = err.hint().map(str::to_owned);
-    raised.into()
+fn open() -> Described {
+    let context = Context {
+        open_network: true,
+        ..Context::default()
+    };
+    Described { context, join: None }
 }
 
 /// Adds the functions that begin a context.
 pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
-    module.set(
-        "context",
-        lua.create_function(|_, options: Table| context(&options))?,
-    )?;
-    for name in ["bind", "chroot", "caps", "limit"] {
+    let begin = lua.create_function(|_, options: Value| match &options {
+        Value::Table(table) => context(table),
+        other => Err(mistake(
+            "context",
+            format!("takes a table of options, not {}", described(other)),
+        )),
+    })?;
+    module.set("context", begin)?;
+    for name in WORDS.into_iter().filter(|word| *word != "mount") {
         let begin = lua.create_function(move |_, value: Value| {
-            let mut described = Described(Context {
-                open_network: true,
-                ..Context::default()
-            });
-            confine(&mut described.0, name, &value)?;
+            let mut described = open();
+            confine(&mut described.context, name, &value)?;
             Ok(described)
         })?;
         module.set(name, begin)?;
@@ -58,133 +59,142 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
 }
 
 /// `hostel.context { xid = 900, hostname = "bar", isolate = { "pid", "mount" } }`.
-fn context(options: &Table) -> mlua::Result<Described> {
-    let mut context = Context {
-        open_network: true,
-        ..Context::default()
-    };
-    for pair in options.pairs::<String, Value>() {
-        let (key, value) = pair?;
-        match key.as_str() {
-            "xid" if value.as_integer() == Some(1) => context.identity = Identity::Spectator,
-            "xid" => {
-                context.identity = Identity::Xid(take::<Xid>("context", &value, of("xid", &schema::GUEST)?)?);
-            }
-            "hostname" => {
-                context.hostname = Some(take("context", &value, of("hostname", &schema::GUEST)?)?);
-                context.isolate.uts = true;
-            }
-            "isolate" => {
-                let words: Vec<String> = match &value {
-                    Value::Table(list) => list.sequence_values().collect::<mlua::Result<_>>()?,
-                    other => {
-                        return Err(raise(
-                            "context",
-                            format!("`isolate` is a list, not {}", described(other)),
-                        ));
-                    }
-                };
-                let mut isolate = Isolate {
-                    uts: context.isolate.uts,
-                    ..Isolate::NONE
-                };
-                for word in words {
-                    isolate
-                        .add(&word)
-                        .map_err(|invalid| raise("context", invalid.message))?;
-                }
-                context.isolate = isolate;
-            }
-            other => {
-                let known = ["xid", "hostname", "isolate"];
-                let mut raised = Raised::new(Code::UnknownField, format!("context: unknown field `{other}`"));
-                raised.help =
-                    crate::guest::caps::nearest(other, known).map(|n| format!("did you mean `{n}`?"));
-                return Err(raised.word(other).into());
-            }
+fn context(table: &Table) -> mlua::Result<Described> {
+    let options: Options = options("context", table, &schema::CONTEXT)?;
+    let mut described = open();
+    if let Some(guest) = options.join {
+        if options.xid.is_some() || options.hostname.is_some() || options.isolate.is_some() {
+            return Err(mistake(
+                "context",
+                "`join` is all that can be said of a context that joins a guest",
+            ));
+        }
+        described.join = Some(guest);
+        return Ok(described);
+    }
+    let context = &mut described.context;
+    match options.xid {
+        None => {}
+        Some(1) => context.identity = Identity::Spectator,
+        Some(number) => {
+            let xid = Xid::new(number).map_err(|invalid| mistake("context", invalid.message))?;
+            context.identity = Identity::Xid(xid);
         }
     }
-    Ok(Described(context))
-}
-
-static MOUNT: Type = Type::Record(&schema::MOUNT);
-
-/// Adds one confinement.
-fn confine(context: &mut Context, word: &str, value: &Value) -> mlua::Result<()> {
-    match word {
-        "bind" => {
-            context.bind = take(word, value, of("address", &schema::NET)?)?;
-            context.open_network = false;
-        }
-        "chroot" => {
-            context.root = Some(take::<PathBuf>(word, value, of("source", &schema::MOUNT)?)?);
-            context.isolate.mount = true;
-        }
-        "mount" => context.mounts.push(take(word, value, &MOUNT)?),
-        "caps" => {
-            let caps: Caps = take(word, value, of("caps", &schema::GUEST)?)?;
-            context.caps = Some(caps.resolve(CapSet::guest_default()));
-        }
-        "limit" => context.limits = take(word, value, of("limits", &schema::GUEST)?)?,
-        other => return Err(raise(other, "is no confinement")),
+    let mut isolate = Isolate::NONE;
+    for word in options.isolate.unwrap_or_default() {
+        isolate
+            .add(&word)
+            .map_err(|invalid| mistake("context", invalid.message))?;
     }
-    Ok(())
+    isolate.uts |= options.hostname.is_some();
+    context.open_network = !isolate.net;
+    context.isolate = isolate;
+    context.hostname = options.hostname;
+    Ok(described)
 }
 
 impl UserData for Described {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        for name in ["bind", "chroot", "mount", "caps", "limit"] {
+        for name in WORDS {
             // Each returns the context, so that they can be chained.
             methods.add_function(name, move |_, (this, value): (AnyUserData, Value)| {
-                confine(&mut this.borrow_mut::<Described>()?.0, name, &value)?;
+                let mut described = this.borrow_mut::<Described>()?;
+                if let Some(guest) = &described.join {
+                    let message = format!("a context that joins `{guest}` is confined as that guest is");
+                    return Err(mistake(name, message));
+                }
+                confine(&mut described.context, name, &value)?;
+                drop(described);
                 Ok(this)
             });
         }
-        methods.add_method("plan", |_, this, ()| {
-            let steps = life::context::steps(&this.0, &[]).map_err(|err| error("plan", &err))?;
-            let lines: Vec<String> = steps.iter().map(ToString::to_string).collect();
-            Ok(lines.join("\n"))
+        methods.add_method("plan", |lua, this, command: Option<Table>| {
+            let argv = match &command {
+                Some(table) => command::argv("plan", table)?,
+                None => Vec::new(),
+            };
+            let steps: Vec<String> = match &this.join {
+                Some(guest) => vec![format!("join guest `{guest}`"), format!("run {}", argv.join(" "))],
+                None => life::context::steps(&this.context, &argv)
+                    .map_err(|err| raise(lua, "plan", &err))?
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+            };
+            plan(lua, steps)
         });
-        methods.add_method("run", |lua, this, command: Table| run(lua, &this.0, &command));
+        methods.add_method("run", |lua, this, command: Value| {
+            let run = Run::take(lua, "run", &command, &schema::RUN)?;
+            match &this.join {
+                Some(guest) => command::exec(lua, "run", guest, run)?.map_err(|err| raise(lua, "run", &err)),
+                None => run_in(lua, &this.context, run),
+            }
+        });
         // Everything of a context is gone when `run` returns; there is nothing left to close.
         methods.add_method("close", |_, _, ()| Ok(()));
         methods.add_meta_method(MetaMethod::Close, |_, _, _: Value| Ok(()));
-        methods.add_meta_method(MetaMethod::ToString, |_, _, ()| Ok("context"));
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
+            Ok(match (&this.join, this.context.identity) {
+                (Some(guest), _) => format!("context of guest `{guest}`"),
+                (None, Identity::Xid(xid)) => format!("context {xid}"),
+                (None, Identity::Spectator) => "context of the spectator".to_owned(),
+                (None, Identity::Ephemeral) => "context".to_owned(),
+            })
+        });
     }
 }
 
-/// `c:run { "/bin/sh", "-c", "id", timeout = "10s" }`: `code`, `signal`, `timed_out` and `memory_peak` (bytes).
-fn run(lua: &Lua, context: &Context, command: &Table) -> mlua::Result<Table> {
-    let mut timeout = None;
-    for pair in command.pairs::<Value, Value>() {
-        match pair? {
-            (Value::Integer(_), Value::String(_)) => {}
-            (Value::String(key), Value::String(text)) if key.as_bytes() == b"timeout" => {
-                let span = text.to_string_lossy().parse::<Span>();
-                timeout = Some(span.map_err(|invalid| raise("run", invalid.message))?);
-            }
-            (key, value) => {
-                return Err(raise(
-                    "run",
-                    format!("{} cannot be {}", described(&key), described(&value)),
-                ));
-            }
-        }
+/// The steps as a list that `tostring` numbers.
+fn plan(lua: &Lua, steps: Vec<String>) -> mlua::Result<Table> {
+    let lines: Vec<String> = steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| format!("{:>2}. {step}", index + 1))
+        .collect();
+    let text = lines.join("\n");
+    let list = lua.create_sequence_from(steps)?;
+    let meta = lua.create_table()?;
+    meta.set(
+        "__tostring",
+        lua.create_function(move |_, _: Value| Ok(text.clone()))?,
+    )?;
+    list.set_metatable(Some(meta))?;
+    Ok(list)
+}
+
+fn run_in(lua: &Lua, context: &Context, run: Run) -> mlua::Result<Table> {
+    check(lua)?;
+    command::flush(lua);
+    let failed = |err: crate::Error| raise(lua, "run", &err);
+    let (fds, copier) = if run.is_captured {
+        let streams = Streams::captured().map_err(failed)?;
+        (streams.fds, Some(streams.copier))
+    } else {
+        (Vec::new(), None)
+    };
+    let mut env: Vec<_> = std::env::vars_os().collect();
+    if context.root.is_some() {
+        // Where the caller's programs are says nothing about another tree.
+        env.retain(|(key, _)| key != "PATH");
+        env.push(("PATH".into(), life::command::PATH.into()));
     }
-    let argv: Vec<String> = command.sequence_values().collect::<mlua::Result<_>>()?;
-    if argv.is_empty() {
-        return Err(raise("run", "no command was given"));
-    }
-    let mut command = life::Command::new(argv);
-    command.env = std::env::vars_os().collect();
-    let host = Host::open().map_err(|err| error("run", &err))?;
-    let outcome = life::context::run(&host, context, &command, timeout).map_err(|err| error("run", &err))?;
-    let result = lua.create_table()?;
-    match outcome.ended {
-        Ended::Code(code) => result.set("code", code)?,
-        Ended::Signal(signal) => result.set("signal", signal)?,
-    }
-    result.set("timed_out", outcome.is_timed_out)?;
-    result.set("memory_peak", outcome.memory_peak.map(|b| b.0))?;
-    Ok(result)
+    env.retain(|(key, _)| !key.to_str().is_some_and(|key| run.env.contains_key(key)));
+    env.extend(run.env.into_iter().map(|(key, value)| (key.into(), value.into())));
+    let command = life::Command {
+        argv: run.argv.into_iter().map(Into::into).collect(),
+        env,
+        dir: run.dir,
+        fds,
+        ..life::Command::default()
+    };
+    let host = Host::open().map_err(failed)?;
+    let outcome = life::context::run(&host, context, &command, run.timeout);
+    // The writing ends: what reads the output sees its end only when they are gone.
+    drop(command);
+    let output = copier
+        .map(super::streams::Copier::finish)
+        .transpose()
+        .map_err(failed)?;
+    command::result(lua, &outcome.map_err(failed)?, output)
 }

@@ -88,6 +88,8 @@ codes! {
         "Evaluation runs in a process of its own with a limit on its processor time. A pattern with many repetitions\nthat backtrack reaches it.";
     Child = "E0304", "evaluation ended without a result",
         "The process that evaluates the recipe was killed, or hostel is wrong.";
+    Interrupted = "E0305", "a signal ended the script",
+        "A script that gets SIGINT, SIGTERM or SIGHUP ends: what is to be closed is closed, `pcall` does not hold it.";
 }
 
 impl Code {

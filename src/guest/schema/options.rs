@@ -1,0 +1,70 @@
+//! The tables that functions of `require "hostel"` take, by the same schema as recipes.
+
+use super::records::field;
+use super::scalars as s;
+use super::{CAPS, LIMITS, MOUNT, Record, Type};
+
+macro_rules! options {
+    ($($(#[$doc:meta])* $id:ident: $name:literal, $text:literal, [$($field:expr),+ $(,)?];)+) => {$(
+        $(#[$doc])*
+        pub static $id: Record = Record { name: $name, doc: $text, one_of: &[], fields: &[$($field),+] };
+    )+};
+}
+
+options! {
+    /// What `hostel.context` takes.
+    CONTEXT: "context_options", "Who a context is and what it has of its own.", [
+        field("xid", Type::Scalar(&s::CONTEXT_XID), "Its number: 2 to 49151, or 1 for the spectator, which sees every process and can touch none.", "900").default("a free one, while it runs"),
+        field("hostname", Type::Scalar(&s::HOSTNAME), "Its hostname.", "\"bar\""),
+        field("isolate", Type::OneOrList(&Type::Scalar(&s::NAMESPACE)), "What it has of its own: `pid`, `ipc`, `uts`, `mount`, `user`, `cgroup`, `net`, or `all` (all but `net`).", "{ \"pid\", \"mount\" }"),
+        field("join", Type::Scalar(&s::NAME), "A guest that runs: commands run inside of it, as it is confined. Nothing else can be said beside it.", "\"web\""),
+    ];
+    /// What `context:run` takes beside the command.
+    RUN: "run_options", "How a command is run in a context. The command itself is the list part of the table.", [
+        field("timeout", Type::Scalar(&s::SPAN), "When it is over, SIGTERM, and SIGKILL five seconds later.", "\"10s\"").default("none"),
+        field("env", Type::Map(&s::ENV_NAME, &Type::Scalar(&s::TEXT)), "Added to its environment.", "{ LANG = \"C.UTF-8\" }"),
+        field("dir", Type::Scalar(&s::HOST_PATH), "Its working directory, as it sees it.", "\"/tmp\""),
+        field("capture", Type::Bool, "Whether its output is returned as `stdout` and `stderr`, at most 16 MiB of each, instead of going to the script's.", "true").default("false"),
+    ];
+    /// What `guest:exec` takes beside the command.
+    EXEC: "exec_options", "How a command is run in a guest. The command itself is the list part of the table.", [
+        field("timeout", Type::Scalar(&s::SPAN), "When it is over, SIGTERM, and SIGKILL five seconds later.", "\"10s\"").default("none"),
+        field("env", Type::Map(&s::ENV_NAME, &Type::Scalar(&s::TEXT)), "Added to the guest's environment.", "{ LANG = \"C.UTF-8\" }"),
+        field("dir", Type::Scalar(&s::HOST_PATH), "Its working directory inside.", "\"/tmp\"").default("\"/\""),
+        field("capture", Type::Bool, "Whether its output is returned as `stdout` and `stderr`, at most 16 MiB of each, instead of going to the script's.", "true").default("false"),
+        field("user", Type::Scalar(&s::USER), "The guest's user that it runs as.", "\"www-data\"").default("\"root\""),
+    ];
+    /// What `guest:stop` and `guest:restart` take.
+    STOP_OPTIONS: "stop_options", "How a guest is stopped.", [
+        field("timeout", Type::Scalar(&s::SPAN), "How long it may take before it is killed.", "\"10s\"").default("what its recipe says"),
+        field("kill", Type::Bool, "Kill it without asking.", "true").default("false"),
+    ];
+    /// What `guest:wait_healthy` takes.
+    WAIT: "wait_options", "How long to wait.", [
+        field("timeout", Type::Scalar(&s::SPAN), "How long it may take to become healthy.", "\"30s\"").default("`health.start` of its recipe"),
+    ];
+    /// What `guest:destroy` takes.
+    DESTROY: "destroy_options", "How a guest is removed.", [
+        field("force", Type::Bool, "Stop it first when it runs.", "true").default("false"),
+    ];
+    /// What `hostel.apply` takes beside the recipe.
+    APPLY: "apply_options", "How a recipe is applied.", [
+        field("inputs", Type::Map(&s::ENV_NAME, &Type::Scalar(&s::TEXT)), "Values of the recipe's inputs, as texts.", "{ count = \"10\" }"),
+        field("rebuild", Type::Bool, "Build guests anew whose files come from elsewhere now; what is in them is lost.", "true").default("false"),
+        field("no_wait", Type::Bool, "Do not wait until guests are healthy.", "true").default("false"),
+    ];
+}
+
+/// Every such table, for the meta file and the reference.
+pub static OPTIONS: &[&Record] = &[
+    &CONTEXT,
+    &RUN,
+    &EXEC,
+    &STOP_OPTIONS,
+    &WAIT,
+    &DESTROY,
+    &APPLY,
+    &CAPS,
+    &LIMITS,
+    &MOUNT,
+];

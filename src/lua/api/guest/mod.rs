@@ -1,0 +1,91 @@
+//! `hostel.guest "web"` and `hostel.guests()`: guests that were applied, and what can be done with them.
+
+mod limit;
+mod verbs;
+
+use mlua::{Lua, LuaSerdeExt as _, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
+
+use super::command::{self, Run};
+use super::failure::{Outcome, check, mistake, or_absent, raise, text};
+use crate::guest::{GuestName, Xid, schema};
+use crate::life::{Host, observe};
+use crate::storage::state;
+
+/// A guest that was applied.
+struct Handle {
+    name: GuestName,
+    xid: Xid,
+}
+
+/// Adds `guest` and `guests`.
+pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
+    let one = lua.create_function(|lua, name: Value| {
+        let name: GuestName = text("guest", "the name", &name)?
+            .parse()
+            .map_err(|invalid: crate::guest::Invalid| mistake("guest", invalid.message))?;
+        or_absent(lua, "guest", find(&name))
+    })?;
+    module.set("guest", one)?;
+    let all = lua.create_function(|lua, ()| {
+        let list = || -> crate::Result<Vec<Handle>> {
+            let names = state::list(&Host::open()?.layout)?;
+            // One that is destroyed in between is not there.
+            names
+                .iter()
+                .filter_map(|name| match find(name) {
+                    Err(err) if err.kind() == crate::Kind::NotFound => None,
+                    other => Some(other),
+                })
+                .collect()
+        };
+        let guests = list().map_err(|err| raise(lua, "guests", &err))?;
+        lua.create_sequence_from(guests)
+    })?;
+    module.set("guests", all)
+}
+
+fn find(name: &GuestName) -> crate::Result<Handle> {
+    let applied = observe::applied(&Host::open()?, name)?;
+    Ok(Handle {
+        name: name.clone(),
+        xid: applied.xid,
+    })
+}
+
+/// A verb: refused once a signal has come, `nil, err` for what is not there or not in the state for it.
+fn act<T>(lua: &Lua, word: &str, verb: impl FnOnce(&Host) -> crate::Result<T>) -> Outcome<T> {
+    check(lua)?;
+    command::flush(lua);
+    or_absent(lua, word, Host::open().and_then(|host| verb(&host)))
+}
+
+impl UserData for Handle {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_field_method_get("name", |_, this| Ok(this.name.as_str().to_owned()));
+        fields.add_field_method_get("xid", |_, this| Ok(this.xid.get()));
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_method("status", |lua, this, ()| {
+            let (status, failure) = act(lua, "status", |host| observe::status(host, &this.name))?;
+            let options = mlua::serde::ser::Options::new().serialize_none_to_null(false);
+            let table = status
+                .map(|status| lua.to_value_with(&status, options))
+                .transpose()?;
+            Ok((table, failure))
+        });
+        methods.add_method("exec", |lua, this, command: Value| {
+            let run = Run::take(lua, "exec", &command, &schema::EXEC)?;
+            let ended = command::exec(lua, "exec", &this.name, run)?;
+            or_absent(lua, "exec", ended)
+        });
+        methods.add_method("limit", |lua, this, limits: Value| {
+            let changes = limit::changes(lua, &limits)?;
+            act(lua, "limit", |host| limit::limit(host, &this.name, &changes))
+        });
+        verbs::add(methods);
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
+            Ok(format!("guest \"{}\"", this.name))
+        });
+    }
+}
