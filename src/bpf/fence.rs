@@ -2,16 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, Map, MapData, MapError};
-use aya::{Pod, maps::MapType};
+use aya::Pod;
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use nix::time::{ClockId, clock_gettime};
 
 use super::install::{self, explain, install, is_installed, maps_name, set_name};
 use super::pins::names;
 use super::state::{GuestWords, Owned, OwnerWords, Rule, decode, encode, key4, key6, owned};
+use crate::error::Context;
 use crate::guest::Xid;
 use crate::{Error, Kind, Result};
 
@@ -24,13 +27,13 @@ type Table<K, V> = RefCell<HashMap<MapData, K, V>>;
 ///
 /// Order makes every change safe to be killed in: the entry of a guest names all addresses that it may own, so
 /// it is written before they are claimed and removed after they are released.
-#[derive(Debug)]
 pub struct Fence {
     pins: PathBuf,
     guests: Table<u64, GuestWords>,
     contexts: Table<u32, u64>,
     owners4: Table<u32, OwnerWords>,
     owners6: Table<[u32; 4], OwnerWords>,
+    epoch: RefCell<Array<MapData, u64>>,
 }
 
 /// A guest that the programs know.
@@ -40,6 +43,14 @@ pub struct Entry {
     pub cgroup_id: u64,
     /// What it may do.
     pub rule: Rule,
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fence")
+            .field("pins", &self.pins)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Fence {
@@ -74,6 +85,7 @@ impl Fence {
             contexts: table(&maps, "contexts")?,
             owners4: table(&maps, "owners4")?,
             owners6: table(&maps, "owners6")?,
+            epoch: RefCell::new(epoch(&maps)?),
         })
     }
 
@@ -122,7 +134,8 @@ impl Fence {
             }
         }
         let dropped = before.as_ref().map(owned).unwrap_or_default();
-        self.release(rule.xid, dropped.iter().filter(|a| !wanted.contains(a)))
+        self.release(rule.xid, dropped.iter().filter(|a| !wanted.contains(a)))?;
+        self.new_epoch()
     }
 
     /// Forgets the guest in this cgroup; from then on it is denied everything. No error if it is not known.
@@ -136,7 +149,8 @@ impl Fence {
             self.release(rule.xid, owned(&rule).iter())?;
             remove(&self.contexts, &rule.xid.get())?;
         }
-        remove(&self.guests, &cgroup_id)
+        remove(&self.guests, &cgroup_id)?;
+        self.new_epoch()
     }
 
     /// Forgets the guest of this context, whose cgroup may be gone. No error if it is not known.
@@ -194,6 +208,15 @@ impl Fence {
         install::uninstall(&self.pins)
     }
 
+    /// Makes the programs forget what they concluded from the maps before. A clock and not a counter: two commands
+    /// that count at once could bring back a number that was used before.
+    fn new_epoch(&self) -> Result<()> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context(|| "read the monotonic clock")?;
+        let now = u64::try_from(std::time::Duration::from(now).as_nanos()).unwrap_or(u64::MAX);
+        let set = self.epoch.borrow_mut().set(0, now, 0);
+        set.map_err(|err| explain("write a BPF map", err))
+    }
+
     fn rule_of(&self, cgroup_id: u64) -> Result<Option<Rule>> {
         get(&self.guests, &cgroup_id)?
             .map(|words| decode(&words))
@@ -240,16 +263,15 @@ fn table<K: Pod, V: Pod>(dir: &Path, name: &str) -> Result<Table<K, V>> {
     let path = dir.join(name);
     let fail = |err: MapError| explain(format!("open BPF map `{}`", path.display()), err);
     let data = MapData::from_pin(&path).map_err(fail)?;
-    match data.info().and_then(|info| info.map_type()) {
-        Ok(MapType::Hash) => HashMap::try_from(Map::HashMap(data))
-            .map(RefCell::new)
-            .map_err(fail),
-        Ok(_) => Err(Error::new(
-            Kind::Invalid,
-            format!("`{}` is not a map of hostel's", path.display()),
-        )),
-        Err(err) => Err(fail(err)),
-    }
+    HashMap::try_from(Map::HashMap(data))
+        .map(RefCell::new)
+        .map_err(fail)
+}
+
+fn epoch(dir: &Path) -> Result<Array<MapData, u64>> {
+    let path = dir.join("epoch");
+    let fail = |err: MapError| explain(format!("open BPF map `{}`", path.display()), err);
+    Array::try_from(Map::Array(MapData::from_pin(&path).map_err(fail)?)).map_err(fail)
 }
 
 fn get<K: Pod, V: Pod>(table: &Table<K, V>, key: &K) -> Result<Option<V>> {

@@ -27,7 +27,15 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("hostel.bpf.o");
 const OBJECT_ID: &str = include_str!("hostel.bpf.id");
 
 /// The maps that outlive a set of programs.
-const MAPS: [&str; 6] = ["guests", "contexts", "owners4", "owners6", "listeners", "sockets"];
+const MAPS: [&str; 7] = [
+    "guests",
+    "contexts",
+    "owners4",
+    "owners6",
+    "epoch",
+    "listeners",
+    "sockets",
+];
 
 /// Begins the name of a set that is not whole.
 const NEW: &str = "new-";
@@ -232,11 +240,15 @@ pub(super) fn explain(
 mod tests {
     use super::*;
     use sha2::{Digest, Sha256};
+    use std::fmt::Write;
 
     #[test]
     fn the_id_is_that_of_the_object() {
         let digest = Sha256::digest(OBJECT);
-        let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let mut digits = String::new();
+        for byte in digest.iter().take(8) {
+            let _ = write!(digits, "{byte:02x}");
+        }
         assert_eq!(digits, OBJECT_ID, "run src/bpf/build");
     }
 

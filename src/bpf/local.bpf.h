@@ -17,10 +17,11 @@ static __always_inline int allow(void)
 	return caps & (1ULL << CAP_NET_BIND_SERVICE) ? ALLOW_ANY_PORT : ALLOW;
 }
 
-/* Remembers what bind was asked for. Returns 0 when that cannot be remembered but must be. */
+/* Remembers what bind was asked for. Returns 0 when that cannot be remembered but must be. A socket that is bound
+ * gets storage either way: its packets are known by it (see packet.bpf.h). */
 static __always_inline int note_bind(struct bpf_sock *sk, int changed, int flags, __u32 asked4)
 {
-	struct asked *s = asked_of(sk, changed ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	struct asked *s = asked_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!s)
 		return !changed;

@@ -44,5 +44,5 @@ mod pins;
 mod state;
 
 pub use fence::{Entry, Fence};
-pub use pins::pins_dir;
+pub use pins::{clear_pins, find_pins, pins_dir};
 pub use state::{Devices, Mode, Rule};

@@ -252,13 +252,40 @@ int connect6(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
+/* Whether a datagram needs no look into the maps: it comes from the address that the socket is known by, and
+ * neither end is a loopback. Another guest that was given the socket sends from the address of its maker then, as
+ * it could by write(2) on a connected one; the packet is judged by the maker's cgroup. */
+static __always_inline int is_plain4(struct bpf_sock_addr *ctx, __u32 source, __u32 to)
+{
+	struct asked *s;
+
+	if (!source || !to || is_loopback4(source) || is_loopback4(to))
+		return 0;
+	s = asked_of(ctx->sk, 0);
+	return s && is_known(s, 4) && s->home[0] == source;
+}
+
+static __always_inline int is_plain6(struct bpf_sock_addr *ctx, const __u32 *source, const __u32 *to)
+{
+	struct asked *s;
+
+	if (is_any6(source) || is_any6(to) || is_loopback6(to) || to[0] == bpf_htonl(LOOPBACK6_HEAD) ||
+	    source[0] == bpf_htonl(LOOPBACK6_HEAD))
+		return 0;
+	s = asked_of(ctx->sk, 0);
+	return s && is_known(s, 6) && same6(s->home, source);
+}
+
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *ctx)
 {
-	struct guest *g = caller();
+	struct guest *g;
 	__u32 asked, to, source;
 	int judged;
 
+	if (is_plain4(ctx, ctx->msg_src_ip4, ctx->user_ip4))
+		return 1;
+	g = caller();
 	if (!g)
 		return 0;
 	if (g->flags & GUEST_OPEN)
@@ -297,15 +324,22 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *ctx)
 {
-	struct guest *g = caller();
+	struct guest *g;
 	__u32 a[4], source[4];
 	int judged, moved, connected;
 
+	load6(a, ctx);
+	source[0] = ctx->msg_src_ip6[0];
+	source[1] = ctx->msg_src_ip6[1];
+	source[2] = ctx->msg_src_ip6[2];
+	source[3] = ctx->msg_src_ip6[3];
+	if (is_plain6(ctx, source, a))
+		return 1;
+	g = caller();
 	if (!g)
 		return 0;
 	if (g->flags & GUEST_OPEN)
 		return 1;
-	load6(a, ctx);
 	connected = is_any6(a) && ctx->user_family == AF_UNSPEC && ctx->sk && ctx->sk->dst_port;
 	if (connected) {
 		a[0] = ctx->sk->dst_ip6[0];
@@ -326,10 +360,6 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 			return deny(ENOMEM);
 		store6(ctx, a);
 	}
-	source[0] = ctx->msg_src_ip6[0];
-	source[1] = ctx->msg_src_ip6[1];
-	source[2] = ctx->msg_src_ip6[2];
-	source[3] = ctx->msg_src_ip6[3];
 	if (!is_any6(source)) {
 		if (!local6(g, source))
 			return deny(EADDRNOTAVAIL);
@@ -363,10 +393,22 @@ static __always_inline __u32 shown_peer4(struct bpf_sock_addr *ctx, const struct
 	return a;
 }
 
+/* Whether a peer is shown as it is whoever asks: it is no loopback address, and none stands behind it. Spares
+ * the look for the guest at most datagrams. */
+static __always_inline int shown_as_is(struct bpf_sock_addr *ctx)
+{
+	struct asked *s = asked_of(ctx->sk, 0);
+
+	return !s || !(s->flags & ASKED_LOOPBACK);
+}
+
 static __always_inline int show_peer4(struct bpf_sock_addr *ctx)
 {
-	struct guest *g = caller();
+	struct guest *g;
 
+	if (!is_loopback4(ctx->user_ip4) && shown_as_is(ctx))
+		return 1;
+	g = caller();
 	if (!g || (g->flags & GUEST_OPEN))
 		return 1;
 	ctx->user_ip4 = shown_peer4(ctx, g, ctx->user_ip4);
@@ -375,14 +417,17 @@ static __always_inline int show_peer4(struct bpf_sock_addr *ctx)
 
 static __always_inline int show_peer6(struct bpf_sock_addr *ctx)
 {
-	struct guest *g = caller();
+	struct guest *g;
 	struct asked *s;
 	__u32 a[4];
 	int loopback;
 
+	load6(a, ctx);
+	if (!(is_mapped(a) ? is_loopback4(a[3]) : a[0] == bpf_htonl(LOOPBACK6_HEAD)) && shown_as_is(ctx))
+		return 1;
+	g = caller();
 	if (!g || (g->flags & GUEST_OPEN))
 		return 1;
-	load6(a, ctx);
 	if (is_mapped(a)) {
 		ctx->user_ip6[3] = shown_peer4(ctx, g, a[3]);
 		return 1;

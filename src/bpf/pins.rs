@@ -4,8 +4,9 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::mount::MsFlags;
+use nix::mount::{MntFlags, MsFlags};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use sha2::{Digest, Sha256};
 
@@ -19,21 +20,68 @@ use crate::{Error, Kind, Result};
 /// `RUN/bpf` goes first: a `/sys/fs/bpf` that is mounted later must not hide the set that confines the guests
 /// which already run.
 pub fn pins_dir(run: &Path, cgroup: &Path) -> Result<PathBuf> {
+    if let Some(pins) = find_pins(run, cgroup) {
+        return Ok(pins);
+    }
+    let own = run.join(OWN);
+    mount(run, &own)?;
+    Ok(own.join(directory(cgroup)))
+}
+
+/// As [`pins_dir`], but mounts nothing: `None` where no BPF file system is, and so no set either.
+pub fn find_pins(run: &Path, cgroup: &Path) -> Option<PathBuf> {
+    [run.join(OWN), PathBuf::from(SYSTEM)]
+        .into_iter()
+        .find(|place| is_bpffs(place))
+        .map(|place| place.join(directory(cgroup)))
+}
+
+/// Takes `RUN/bpf` from the host when nothing is pinned in it any more, and `RUN` when that is empty then. Another
+/// hostel with the same `RUN` keeps both by its pins; `/sys/fs/bpf` is never touched.
+pub fn clear_pins(run: &Path) -> Result<()> {
+    let own = run.join(OWN);
+    if is_bpffs(&own) {
+        // As in `mount`: what another command pins at this moment would be out of sight.
+        let _lock = lock(run)?;
+        // The kernel can put iterators of its own there (`maps.debug`, CONFIG_BPF_PRELOAD); nobody else's pin can
+        // have a dot in its name.
+        let is_empty = names(&own)?.iter().all(|name| name.contains('.'));
+        if is_bpffs(&own) && is_empty {
+            // One in use (EBUSY) is in use by a command that has found no set, and will want one.
+            match nix::mount::umount2(&own, MntFlags::UMOUNT_NOFOLLOW) {
+                Ok(()) | Err(Errno::EBUSY) => {}
+                Err(errno) => return Err(Error::os(format!("unmount `{}`", own.display()), errno)),
+            }
+        }
+        if is_bpffs(&own) {
+            return Ok(());
+        }
+    }
+    for dir in [&own, run] {
+        match fs::remove_dir(dir) {
+            Ok(()) => {}
+            Err(err)
+                if matches!(
+                    err.raw_os_error().map(Errno::from_raw),
+                    Some(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY)
+                ) => {}
+            Err(err) => return Err(Error::io(format!("remove `{}`", dir.display()), err)),
+        }
+    }
+    Ok(())
+}
+
+/// Below `RUN`, where hostel mounts a BPF file system of its own.
+const OWN: &str = "bpf";
+const SYSTEM: &str = "/sys/fs/bpf";
+
+/// The directory of one hostel's pins: several with a root cgroup each can share a host.
+fn directory(cgroup: &Path) -> String {
     let digest = Sha256::digest(cgroup.as_os_str().as_encoded_bytes());
-    let name = format!(
+    format!(
         "hostel-{:02x}{:02x}{:02x}{:02x}",
         digest[0], digest[1], digest[2], digest[3]
-    );
-    let own = run.join("bpf");
-    if is_bpffs(&own) {
-        return Ok(own.join(name));
-    }
-    let system = Path::new("/sys/fs/bpf");
-    if is_bpffs(system) {
-        return Ok(system.join(name));
-    }
-    mount(run, &own)?;
-    Ok(own.join(name))
+    )
 }
 
 fn is_bpffs(path: &Path) -> bool {
@@ -57,7 +105,7 @@ fn mount(run: &Path, own: &Path) -> Result<()> {
     nix::mount::mount(Some("bpf"), own, Some("bpf"), flags, Some("mode=0700"))
         .context(|| format!("mount bpf on `{}`", own.display()))
         .map_err(|err| match err.errno() {
-            Some(nix::errno::Errno::ENODEV) => err
+            Some(Errno::ENODEV) => err
                 .with_kind(Kind::Unsupported)
                 .with_hint("the kernel lacks the BPF file system (CONFIG_BPF_SYSCALL)"),
             _ => err,

@@ -20,6 +20,8 @@
 /* The index of `lo` in every network namespace (LOOPBACK_IFINDEX). */
 #define LOOPBACK_IFINDEX 1
 #define MAX_ADDRESSES 16
+/* The first 32 bits of every context's IPv6 loopback (Xid::loopback6); that of IPv4 is in 127.0.0.0/8. */
+#define LOOPBACK6_HEAD 0xfd686f73
 
 /* struct guest.flags */
 #define GUEST_OPEN 1 /* the network is not judged: own namespace, or trusted as the host is */
@@ -65,8 +67,11 @@ struct listener {
 #define ASKED_ANY6 8 /* with ASKED_ANY: it was `::` and not `::ffff:0.0.0.0` */
 #define ASKED_LOOPBACK 4 /* the peer was asked for as loopback but answers from the primary address */
 
-/* What the application asked for, where it got something else. */
+/* What the application asked for, where it got something else; and what the packets of the socket are known by. */
 struct asked {
+	__u64 epoch; /* at which `home` was judged; 0 is never */
+	__u32 family; /* of `home`: 4 or 6; 0 while there is none */
+	__u32 home[4]; /* a local address that the socket's packets may have; of IPv4 the first word */
 	__u32 xid;
 	__u32 flags;
 	__u32 local4; /* the 127.0.0.0/8 address that bind was asked for */
@@ -120,6 +125,15 @@ struct {
 	__type(key, int);
 	__type(value, struct asked);
 } sockets SEC(".maps");
+
+/* When the maps above last changed, in nanoseconds of the monotonic clock. hostel writes it after the change, so
+ * what was judged by the old entries has an older number, whoever judges at that moment. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} epoch SEC(".maps");
 
 /* The fields of the kernel's own that are looked at. Their places come from the kernel's type information. */
 struct sock_common {
@@ -268,6 +282,20 @@ static __always_inline int is_v6only(struct bpf_sock *sk)
 static __always_inline struct asked *asked_of(struct bpf_sock *sk, __u64 flags)
 {
 	return sk ? bpf_sk_storage_get(&sockets, sk, 0, flags) : 0;
+}
+
+static __always_inline __u64 now(void)
+{
+	__u32 zero = 0;
+	__u64 *at = bpf_map_lookup_elem(&epoch, &zero);
+
+	return at ? *at : 0;
+}
+
+/* Whether `home` was judged by the entries of this very moment. */
+static __always_inline int is_known(const struct asked *s, __u32 family)
+{
+	return s->family == family && s->epoch && s->epoch == now();
 }
 
 /* The context is read and written as whole fields in one place: the verifier takes no pointer into it, and the

@@ -3,7 +3,7 @@
 //! Nothing is opened before it is needed, and nothing is kept but descriptors.
 
 use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::bpf::{self, Fence};
 use crate::error::{Error, Kind, Result};
@@ -61,15 +61,23 @@ impl Host {
         Ok(self.root.get())
     }
 
-    /// The directory of the pinned BPF programs and maps.
-    pub fn pins(&self) -> Result<PathBuf> {
-        bpf::pins_dir(&self.run, std::path::Path::new(&self.cgroup))
+    /// The directory of the pinned BPF programs and maps, if there is a BPF file system that could have it.
+    pub fn existing_pins(&self) -> Option<PathBuf> {
+        bpf::find_pins(&self.run, Path::new(&self.cgroup))
+    }
+
+    /// Takes the BPF file system that hostel has mounted from the host, if nothing is pinned in it any more.
+    pub fn clear_pins(&self) -> Result<()> {
+        bpf::clear_pins(&self.run)
     }
 
     /// The programs that are chbind, if they are attached.
     pub fn existing_fence(&self) -> Result<Option<&Fence>> {
         if self.fence.get().is_none() {
-            match Fence::open(&self.pins()?)? {
+            let Some(pins) = self.existing_pins() else {
+                return Ok(None);
+            };
+            match Fence::open(&pins)? {
                 Some(fence) => drop(self.fence.set(fence)),
                 None => return Ok(None),
             }
@@ -82,7 +90,8 @@ impl Host {
         once(&self.fence, || {
             let root = self.cgroup_root()?;
             // The programs look a process up by its guest's cgroup, one below hostel's own.
-            Fence::ensure(root.fd(), root.level() + 1, &self.pins()?)
+            let pins = bpf::pins_dir(&self.run, Path::new(&self.cgroup))?;
+            Fence::ensure(root.fd(), root.level() + 1, &pins)
         })
     }
 }

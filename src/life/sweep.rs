@@ -102,22 +102,28 @@ fn number_of(cgroup: &str) -> Option<Xid> {
     }
 }
 
-/// Takes hostel's own cgroup and BPF programs from the host. Refused while a guest or context runs.
+/// Takes hostel's own cgroup and BPF programs from the host, and the BPF file system that hostel mounted for them.
+/// Refused while a guest or context runs.
 pub fn clear_host(host: &Host) -> Result<()> {
     sweep(host)?;
-    let Some(root) = host.existing_root()? else {
-        return Ok(());
-    };
-    let left = root.groups()?;
-    if !left.is_empty() {
-        return Err(Error::new(
-            Kind::State,
-            format!("{} guests or contexts run: {}", left.len(), left.join(", ")),
-        )
-        .with_hint("`hostel stop --all` stops the guests"));
+    if let Some(root) = host.existing_root()? {
+        let left = root.groups()?;
+        if !left.is_empty() {
+            return Err(Error::new(
+                Kind::State,
+                format!("{} guests or contexts run: {}", left.len(), left.join(", ")),
+            )
+            .with_hint("`hostel stop --all` stops the guests"));
+        }
     }
-    if let Some(fence) = crate::bpf::Fence::open(&host.pins()?)? {
+    // Without the cgroup, too: programs whose cgroup was removed by hand are attached to nothing and still pinned.
+    if let Some(pins) = host.existing_pins()
+        && let Some(fence) = crate::bpf::Fence::open(&pins)?
+    {
         fence.remove()?;
     }
-    root.clone().remove()
+    if let Some(root) = host.existing_root()? {
+        root.clone().remove()?;
+    }
+    host.clear_pins()
 }

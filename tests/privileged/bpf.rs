@@ -23,6 +23,7 @@ tests! {
     [Root, Cgroup2, Bpf] => a_set_of_another_version_is_replaced_without_a_gap,
     [Root, Cgroup2, Bpf] => a_cgroup_made_anew_is_fenced_anew,
     [Root, Cgroup2, Bpf] => after_remove_nothing_is_left,
+    [Root, Cgroup2, Bpf, Verb("host")] => clearing_the_host_unmounts_what_hostel_mounted,
 }
 
 /// What the scripts below are run with.
@@ -396,4 +397,32 @@ fn after_remove_nothing_is_left(world: &World) {
     assert!(eventually(Duration::from_secs(5), || {
         guest.says("print(fails(socket, AF_INET))") == "no error"
     }));
+}
+
+fn clearing_the_host_unmounts_what_hostel_mounted(world: &World) {
+    let own = world.run.join("bpf");
+    let is_mounted = || fs::read_to_string("/proc/self/mounts").unwrap().contains(&format!(" {} ", own.display()));
+    // Nothing is mounted to look for what is not there.
+    for verb in [&["gc"][..], &["host", "clear"]] {
+        world.hostel(verb).ok().stdout("");
+        assert!(!own.exists(), "{verb:?}");
+    }
+    // As hostel does where the host has no /sys/fs/bpf; with one, its own still goes first.
+    fs::create_dir_all(&own).unwrap();
+    tool("mount", ["-t", "bpf", "bpf", own.to_str().unwrap()]).ok();
+    let yard = Yard::new(world);
+    assert!(yard.pins.starts_with(&own));
+    // Another hostel with pins of its own in there keeps it.
+    let other = own.join("hostel-other");
+    fs::create_dir(&other).unwrap();
+    world.hostel(["host", "clear"]).ok().stdout("");
+    assert!(!yard.pins.exists() && !yard.root.exists());
+    assert!(is_mounted());
+    fs::remove_dir(&other).unwrap();
+    world.hostel(["host", "clear"]).ok().stdout("");
+    assert!(!is_mounted());
+    assert!(!world.run.exists());
+    // Clearing what is clear, and beginning anew.
+    world.hostel(["host", "clear"]).ok().stdout("");
+    assert!(!world.run.exists());
 }

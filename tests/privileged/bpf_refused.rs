@@ -14,6 +14,9 @@ tests! {
     [Root, Cgroup2, Bpf, Tool("python3")] => a_raw_socket_cannot_spoof,
     [Root, Cgroup2, Bpf, Tool("python3")] => protocols_past_the_hooks_are_refused,
     [Root, Cgroup2, Bpf, Tool("python3")] => a_guest_that_is_forgotten_is_cut_off,
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_standing_connection_is_cut_off_when_its_address_is_taken,
+    [Root, Cgroup2, Bpf, Tool("python3")] => a_remembered_socket_gains_nothing_by_changing,
+    [Root, Cgroup2, Bpf, Tool("python3")] => the_loopback_of_a_guest_without_addresses_is_its_own,
     [Root, Cgroup2, Bpf, Tool("python3")] => an_open_guest_is_left_alone,
     [Root, Cgroup2, Bpf, Tool("python3")] => only_harmless_devices_are_open,
 }
@@ -134,6 +137,103 @@ fn a_guest_that_is_forgotten_is_cut_off(world: &World) {
     assert_eq!(b.says(ask), "a at [fd00:a::1]:80 from [fd00:b::1]; here [fd00:b::1]");
     yard.fence().forget(a.cgroup_id()).unwrap();
     assert_ne!(b.says(ask).split(' ').next(), Some("a"));
+}
+
+/// Packets of a socket are known by what was judged before; a change of the guest's addresses must end that.
+fn a_standing_connection_is_cut_off_when_its_address_is_taken(world: &World) {
+    let yard = Yard::new(world);
+    // Not of 127.0.0.0/8, whose packets are judged one by one.
+    let [a4, b4, c4] = [1, 2, 3].map(|n| format!("192.0.2.{n}"));
+    for (own, peer, other) in [(&*a4, &*b4, &*c4), ("fd00:a::1", "fd00:b::1", "fd00:a::2")] {
+        let [a, b] = [yard.guest(0, &[own]), yard.guest(1, &[peer])];
+        for taken in ["forgotten", "moved"] {
+            a.admit(&[own], false).unwrap();
+            let server = b.serve(&format!(
+                "s = listener('{peer}', 80); u = bound('{peer}', 81, SOCK_DGRAM); print('ready', flush=True)\n\
+                 c, _ = s.accept()\n\
+                 while True:\n    d = c.recv(9)\n    if not d: break\n    c.send(d); print(u.recvfrom(9)[0].decode(), flush=True)"
+            ));
+            let mut client = a
+                .python(&format!(
+                    "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n\
+                     s = socket({family}); s.bind(('{own}', 0)); s.connect(('{peer}', 80))\n\
+                     u = socket({family}, SOCK_DGRAM); u.bind(('{own}', 0)); u.connect(('{peer}', 81))\n\
+                     for _ in range(5): s.send(b'x'); u.send(b'y'); s.recv(9)\n\
+                     print('ready', flush=True); signal.sigwait([signal.SIGUSR1])\n\
+                     s.settimeout(1)\n\
+                     try: s.send(b'x'); print('answer', s.recv(9))\n\
+                     except OSError as e: print('tcp cut off')\n\
+                     print(fails(u.send, b'z')); print(fails(u.sendto, b'z', ('{peer}', 81)))",
+                    family = if own.contains(':') { "AF_INET6" } else { "AF_INET" }
+                ))
+                .spawn();
+            client.wait_stdout("ready");
+            if taken == "forgotten" {
+                yard.fence().forget(a.cgroup_id()).unwrap();
+            } else {
+                a.admit(&[other], false).unwrap();
+            }
+            client.signal(nix::sys::signal::Signal::SIGUSR1);
+            let sendto = if taken == "forgotten" { "EPERM" } else { "EADDRNOTAVAIL" };
+            client.wait().code(0).stdout(&format!("ready\ntcp cut off\nEPERM\n{sendto}\n"));
+            drop(server);
+        }
+    }
+}
+
+fn a_remembered_socket_gains_nothing_by_changing(world: &World) {
+    let yard = Yard::new(world);
+    let [a4, b4] = [1, 2].map(|n| format!("192.0.2.{n}"));
+    let [a, b] = [yard.guest(0, &[&a4, "fd00:a::1"]), yard.guest(1, &[&b4, "fd00:b::1"])];
+    let _web = b.serve(&format!("serve('b', listener('{b4}', 80))"));
+    let _echo = b.serve(&format!("echo('b', bound('{b4}', 53, SOCK_DGRAM), bound('fd00:b::1', 53, SOCK_DGRAM, 1))"));
+    // Connected and talked with, disconnected by AF_UNSPEC, then open to all; and a client of both families.
+    let mut changed = a
+        .python(&format!(
+            "import ctypes, select\n\
+             libc = ctypes.CDLL(None)\n\
+             def disconnect(s): assert libc.connect(s.fileno(), bytes(16), 16) == 0\n\
+             t = socket(); t.connect(('{b4}', 80)); t.recv(99); disconnect(t); t.listen()\n\
+             u = socket(AF_INET, SOCK_DGRAM); u.connect(('{b4}', 53)); u.send(b'x'); u.recv(99); disconnect(u); u.sendto(b'x', ('{b4}', 53)); u.recvfrom(99)\n\
+             v = bound('::', 0, SOCK_DGRAM, v6only=0); v.sendto(b'x', ('fd00:b::1', 53)); v.recvfrom(99)\n\
+             print(*(s.getsockname()[1] for s in [t, u, v]), 'ready', flush=True)\n\
+             while True:\n    \
+                 for s in select.select([t, u, v], [], [])[0]: print('reached' if s is t else s.recvfrom(9), flush=True); s is t and s.accept()"
+        ))
+        .spawn();
+    let text = changed.wait_stdout("ready");
+    let ports: Vec<&str> = text.split(' ').take(3).collect();
+    let [tcp, udp, both] = [ports[0], ports[1], ports[2]];
+    let script = format!(
+        "setdefaulttimeout(1); print(ask('127.0.0.1', {tcp})); print(ask('{b4}', {tcp}))\n\
+         for a, p in [('127.0.0.1', {udp}), ('{b4}', {udp}), ('127.0.0.1', {both}), ('::1', {both}), ('fd00:b::1', {both})]: sock(a, SOCK_DGRAM).sendto(b'stray', (a, p))\n\
+         sock('fd00:a::1', SOCK_DGRAM).sendto(b'last', ('fd00:a::1', {both}))"
+    );
+    let host = crate::bpf::said(&yard.host(&script).ok());
+    for answer in host.lines() {
+        assert!(["timed out", "ECONNREFUSED"].contains(&answer), "{host}");
+    }
+    let seen = changed.wait_stdout("last");
+    assert!(!seen.contains("stray") && !seen.contains("reached"), "{seen}");
+}
+
+fn the_loopback_of_a_guest_without_addresses_is_its_own(world: &World) {
+    let yard = Yard::new(world);
+    let a4 = world.address(1).to_string();
+    let [a, b] = [yard.guest(0, &[&a4]), yard.guest(1, &[])];
+    a.admit(&[&a4], true).unwrap();
+    let victim = b.serve("s = bound('127.0.0.1', 99, SOCK_DGRAM); print('ready', flush=True); print(s.recvfrom(99)[0].decode())");
+    let loopback = b.xid.loopback4();
+    let script = format!(
+        "import socket, struct\n\
+         s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 17)\n\
+         s.sendto(struct.pack('>HHHH', 7, 99, 13, 0) + b'guest', ('{loopback}', 0)); print('sent')"
+    );
+    let enter = format!("echo $$ >{}/cgroup.procs; exec python3 -c \"$0\"", a.cgroup.display());
+    let from_a = script.replace("s.sendto", &format!("s.bind(('{a4}', 0)); s.sendto"));
+    crate::support::tool("sh", ["-c", &enter, &from_a]).ok().stdout("sent\n");
+    yard.host(&format!("sock('127.0.0.1', SOCK_DGRAM).sendto(b'host', ('{loopback}', 99))")).ok();
+    victim.wait().code(0).stdout("ready\nhost\n");
 }
 
 fn an_open_guest_is_left_alone(world: &World) {
