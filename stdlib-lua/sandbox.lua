@@ -9,6 +9,7 @@ local rawget, getmetatable, raw_setmetatable = raw.rawget, raw.getmetatable, raw
 local raw_pcall, raw_xpcall, raw_tostring = raw.pcall, raw.xpcall, raw.tostring
 local string, table, math, utf8 = raw.string, raw.table, raw.math, raw.utf8
 local raw_sort, raw_format, raw_rep, raw_move = table.sort, string.format, string.rep, table.move
+local raw_dump = string.dump
 local find, gsub, ult, unpack = string.find, string.gsub, math.ult, table.unpack
 
 -- Lua's C functions do not count instructions: what loops in one of them has to be bounded before.
@@ -171,12 +172,27 @@ end
 
 math.random, math.randomseed = nil, nil
 
+-- Through a protected call goes one result, a table of all: mlua's `pcall` makes no room for what it adds to many.
+local pack = table.pack
+local function packed(pack_all, f, ...)
+  return pack_all(f(...))
+end
+-- Without its lines: `pcall(error, "x")` names no line.
+local unlined = raw.load(raw_dump(packed, true), "=hostel", "b")
+
+local function wrapper(f)
+  return type(f) == "function" and unlined or packed
+end
+
 -- What uses up the budget must not be caught, or `while true do pcall(loop) end` would run for ever.
-local function passed(ok, ...)
-  if not ok and host.exhausted() then
-    error((...), 0)
+local function passed(ok, results)
+  if ok then
+    return true, unpack(results, 1, results.n)
   end
-  return ok, ...
+  if host.exhausted() then
+    error(results, 0)
+  end
+  return false, results
 end
 
 local words = {
@@ -197,16 +213,16 @@ local words = {
   utf8 = utf8,
   pairs = sorted_pairs,
   pcall = function(f, ...)
-    return passed(raw_pcall(f, ...))
+    return passed(raw_pcall(wrapper(f), pack, f, ...))
   end,
   -- A handler runs before the stack is unwound: after the budget's own error, with nothing counted any more.
   xpcall = function(f, handler, ...)
-    return passed(raw_xpcall(f, function(problem)
+    return passed(raw_xpcall(wrapper(f), function(problem)
       if host.exhausted() then
         return problem
       end
       return handler(problem)
-    end, ...))
+    end, pack, f, ...))
   end,
   -- Finalizers and weak tables would let a recipe see when memory is collected.
   setmetatable = function(t, meta)

@@ -5,26 +5,48 @@
 
 local host = ...
 local raw_pcall, raw_xpcall, raw_resume = pcall, xpcall, coroutine.resume
+local pack, unpack = table.pack, table.unpack
 
-local function passed(ok, ...)
+-- Through a protected call goes one result, a table of all: mlua's `pcall` makes no room for what it adds to many.
+local function packed(pack_all, f, ...)
+  return pack_all(f(...))
+end
+-- Without its lines: `pcall(error, "x")` names no line.
+local unlined = load(string.dump(packed, true), "=hostel", "b")
+
+local function wrapper(f)
+  return type(f) == "function" and unlined or packed
+end
+
+local function passed(ok, results)
+  if ok then
+    return true, unpack(results, 1, results.n)
+  end
+  return false, host.caught(results)
+end
+
+function pcall(f, ...)
+  return passed(raw_pcall(wrapper(f), pack, f, ...))
+end
+
+local function resumed(ok, ...)
   if ok then
     return ok, ...
   end
   return false, host.caught((...))
 end
 
-function pcall(f, ...)
-  return passed(raw_pcall(f, ...))
-end
-
 function coroutine.resume(thread, ...)
-  return passed(raw_resume(thread, ...))
+  return resumed(raw_resume(thread, ...))
 end
 
 function xpcall(f, handler, ...)
-  return passed(raw_xpcall(f, function(problem)
+  return passed(raw_xpcall(wrapper(f), function(problem)
     local ok, seen = raw_pcall(host.caught, problem)
     -- The handler must not run after a signal: only what is closed may.
-    return ok and handler(seen) or problem
-  end, ...))
+    if ok then
+      return handler(seen)
+    end
+    return problem
+  end, pack, f, ...))
 end

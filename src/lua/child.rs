@@ -71,14 +71,13 @@ pub(super) fn evaluate(recipe: &Path, options: &EvalOptions) -> Result<Evaluated
             let diagnostic = Diagnostic::new(Code::CpuTime, message, None);
             Err(Diagnostics::one(diagnostic.with_help(Some(help.to_owned()))))
         }
-        Ended::Signal(Signal::SIGABRT | Signal::SIGSEGV) => Err(Diagnostics::one(Diagnostic::new(
-            Code::Memory,
-            "the recipe's process ran out of memory",
-            None,
-        ))),
-        Ended::Signal(signal) => Err(broken(format!(
-            "the process that evaluates the recipe died of {signal}"
-        ))),
+        // What runs out of memory says so itself; this is a mistake of hostel's or somebody's `kill`.
+        Ended::Signal(signal) => {
+            let message = format!("the process that evaluates the recipe died of {signal}");
+            let diagnostic = Diagnostic::new(Code::Child, message, None);
+            let help = "please report it with the recipe, or the part of it that does this";
+            Err(Diagnostics::one(diagnostic.with_help(Some(help.to_owned()))))
+        }
     }
 }
 

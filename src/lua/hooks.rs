@@ -205,7 +205,7 @@ fn call(recipe: &Recipe, guest: &GuestName, moment: HookMoment, log: &Log) -> Re
         log: Rc::clone(log),
     };
     match run.vm.call(&function, handle) {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(error) => Err(Diagnostics::one(evaluate::describe(&run.vm, &error, &options))),
     }
 }

@@ -108,12 +108,10 @@ pub fn run(file: &Path, args: &Args) -> Result<(), Failed> {
         .set_name(format!("@{name}"))
         .set_mode(mlua::chunk::ChunkMode::Text);
     let outcome = match chunk.into_function() {
-        Ok(function) => vm
-            .call(
-                &function,
-                args.words.iter().cloned().collect::<mlua::Variadic<String>>(),
-            )
-            .map(drop),
+        Ok(function) => vm.call(
+            &function,
+            args.words.iter().cloned().collect::<mlua::Variadic<String>>(),
+        ),
         Err(error) => Err(Value::Error(Box::new(error))),
     };
     outcome.map_err(|error| Failed {

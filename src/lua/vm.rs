@@ -32,6 +32,17 @@ pub(crate) struct Vm {
     pub(crate) environment: Table,
     pub(crate) state: Shared,
     xpcall: Function,
+    /// Calls a function without its results: mlua's `xpcall` makes no room for what it adds to many.
+    without_results: Function,
+}
+
+fn without_results(lua: &Lua) -> mlua::Result<Function> {
+    let function: Function = lua.load("return function(f, ...) f(...) end").eval()?;
+    // Without its names: a trace is to say nothing of it.
+    let stripped = function.dump(true);
+    lua.load(stripped)
+        .set_mode(mlua::chunk::ChunkMode::Binary)
+        .into_function()
 }
 
 /// How deep the stack is looked at. To ask for a level costs as much as it is deep, and a recursion that ran over
@@ -90,6 +101,7 @@ impl Vm {
         require::add(&lua, &words, &environment, &state)?;
         // Nothing holds Lua's own globals any more but the closures of the sandbox.
         let vm = Self {
+            without_results: without_results(&lua)?,
             lua,
             environment,
             state,
@@ -104,6 +116,7 @@ impl Vm {
         let environment = lua.globals();
         let xpcall = environment.get("xpcall")?;
         Ok(Self {
+            without_results: without_results(&lua)?,
             lua,
             environment,
             state,
@@ -133,12 +146,8 @@ impl Vm {
         })
     }
 
-    /// Calls a function and keeps the lines that were running when it failed.
-    pub(crate) fn call(
-        &self,
-        function: &Function,
-        args: impl mlua::IntoLuaMulti,
-    ) -> Result<MultiValue, Value> {
+    /// Calls a function, forgets its results, and keeps the lines that were running when it failed.
+    pub(crate) fn call(&self, function: &Function, args: impl mlua::IntoLuaMulti) -> Result<(), Value> {
         let state = Rc::clone(&self.state);
         let handler = self.lua.create_function(move |lua, error: Value| {
             if let Ok(mut state) = state.try_borrow_mut() {
@@ -148,14 +157,15 @@ impl Vm {
         });
         let run = || -> mlua::Result<MultiValue> {
             let mut all = MultiValue::new();
-            all.push_back(Value::Function(function.clone()));
+            all.push_back(Value::Function(self.without_results.clone()));
             all.push_back(Value::Function(handler?));
+            all.push_back(Value::Function(function.clone()));
             all.extend(args.into_lua_multi(&self.lua)?);
             self.xpcall.call(all)
         };
         match run() {
             Ok(mut results) => match results.pop_front() {
-                Some(Value::Boolean(true)) => Ok(results),
+                Some(Value::Boolean(true)) => Ok(()),
                 _ => Err(results.pop_front().unwrap_or(Value::Nil)),
             },
             Err(error) => Err(Value::Error(Box::new(error))),

@@ -40,6 +40,7 @@ files! {
     cli_primitives,
     crash,
     harness,
+    hooks,
     image,
     init,
     landlock,
