@@ -37,7 +37,7 @@ pub(crate) fn run(session: &mut Session, context: &Context, line: CommandLine) -
         ..Command::default()
     };
     session.flush()?;
-    let outcome = context::run(&Host::open()?, context, &command, line.timeout)?;
+    let outcome = context::chain(&Host::open()?, context, &command, line.timeout)?;
     if outcome.is_timed_out {
         return Ok(Exit::Command(TIMED_OUT));
     }

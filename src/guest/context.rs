@@ -104,6 +104,9 @@ pub enum Identity {
     Ephemeral,
     /// This number.
     Xid(Xid),
+    /// The context that hostel itself runs in already, as the inner of two chained primitives does: what it adds
+    /// is added to that one, so that nothing of the outer is lost.
+    Here(Xid),
     /// The spectator: sees every process of the host and of every guest, and can touch none.
     Spectator,
 }

@@ -45,6 +45,7 @@ pub(super) fn build_locked(
 
 fn make(host: &Host, spec: &Spec, recipe: Option<RecipeRef>, progress: &dyn Progress) -> Result<Applied> {
     let name = &spec.name;
+    sweep_scratch(host)?;
     // A build that was killed may have left files without a specification.
     image::remove(&host.layout, name)?;
     let xid = xid::allocate(&host.layout, name, spec.xid)?;
@@ -69,7 +70,13 @@ fn make(host: &Host, spec: &Spec, recipe: Option<RecipeRef>, progress: &dyn Prog
 pub(super) fn undo(host: &Host, name: &GuestName) -> Result<()> {
     state::remove(&host.layout, name)?;
     image::remove(&host.layout, name)?;
-    xid::release(&host.layout, name)
+    xid::release(&host.layout, name)?;
+    sweep_scratch(host)
+}
+
+/// Takes away what builds and destroys that were killed have left half-made.
+fn sweep_scratch(host: &Host) -> Result<()> {
+    image::sweep(&host.layout).map(drop)
 }
 
 /// Refuses a number whose ids `/etc/subuid` gives to somebody else: two that share ids can signal each other.

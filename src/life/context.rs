@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::command::Command;
 use super::host::Host;
-use super::launch::{Running, launch};
+use super::launch::{Running, become_program, launch};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, Context, Identity, Span, Xid};
 use crate::plan::{self, Program, Step};
@@ -35,11 +35,31 @@ pub struct Outcome {
 /// it runs, so the highest is shown.
 pub fn steps(context: &Context, argv: &[String]) -> Result<Vec<Step>> {
     let xid = match context.identity {
-        Identity::Xid(xid) => Some(xid),
+        Identity::Xid(xid) | Identity::Here(xid) => Some(xid),
         Identity::Spectator => Some(Xid::SPECTATOR),
         Identity::Ephemeral => needs_number(context).then_some(Xid::MAX),
     };
     plan::launch(context, xid, Program::Command(argv.to_vec()))
+}
+
+/// As [`run`], for a program that has nothing else to do: what needs no process of its own (a root, capabilities, a
+/// hostname) is done to this process, which then becomes the command. Such a call returns only when it failed.
+pub fn chain(host: &Host, context: &Context, command: &Command, timeout: Option<Span>) -> Result<Outcome> {
+    if timeout.is_none() && context.identity == Identity::Ephemeral && !needs_number(context) {
+        let steps = plan::launch(context, None, Program::Command(words(command)))?;
+        if plan::is_in_place(&steps) {
+            return Err(become_program(host, &steps, command));
+        }
+    }
+    run(host, context, command, timeout)
+}
+
+fn words(command: &Command) -> Vec<String> {
+    command
+        .argv
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Runs `command` in `context` and waits for it; everything of the context is gone when this returns.
@@ -47,16 +67,29 @@ pub fn steps(context: &Context, argv: &[String]) -> Result<Vec<Step>> {
 /// A `timeout` sends SIGTERM, and SIGKILL five seconds later. SIGTERM, SIGHUP and SIGINT that hostel gets meanwhile are
 /// passed on.
 pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Span>) -> Result<Outcome> {
-    let argv: Vec<String> = command
-        .argv
-        .iter()
-        .map(|a| a.to_string_lossy().into_owned())
-        .collect();
-    let program = Program::Command(argv);
+    let program = Program::Command(words(command));
+    let own = host.own_context()?;
+    if let (Some(own), Identity::Xid(_) | Identity::Spectator) = (own, context.identity) {
+        return Err(Error::new(
+            Kind::State,
+            format!("this process is in context {own} already and cannot be in another"),
+        )
+        .with_hint("give everything to one `hostel context`"));
+    }
     let running = match context.identity {
-        Identity::Xid(xid) => start(host, context, Some(xid), program, command)?,
+        Identity::Here(xid) | Identity::Xid(xid) => start(host, context, Some(xid), program, command)?,
         Identity::Spectator => start(host, context, Some(Xid::SPECTATOR), program, command)?,
-        Identity::Ephemeral if needs_number(context) => ephemeral(host, context, &program, command)?,
+        Identity::Ephemeral if needs_number(context) => match own {
+            // Chained: the outer context's confinement must hold for what the inner one adds.
+            Some(xid) => {
+                let context = Context {
+                    identity: Identity::Here(xid),
+                    ..context.clone()
+                };
+                start(host, &context, Some(xid), program, command)?
+            }
+            None => ephemeral(host, context, &program, command)?,
+        },
         Identity::Ephemeral => start(host, context, None, program, command)?,
     };
     let waited = wait(&running.child, context.isolate.pid, timeout);

@@ -1,17 +1,15 @@
 //! `hostel destroy`: a guest, its files and everything that is kept of it.
 
-use super::WAIT;
 use super::build;
 use super::host::Host;
 use super::observe;
 use super::stop;
 use crate::error::{Error, Kind, Result};
 use crate::guest::GuestName;
-use crate::storage::lock;
 
 /// Takes a guest away for good. One that runs is refused.
 pub fn destroy(host: &Host, name: &GuestName) -> Result<()> {
-    let lock = lock::acquire(&host.layout, name, WAIT)?;
+    let lock = super::lock(host, name)?;
     destroy_locked(host, name)?;
     lock.remove(&host.layout, name)
 }

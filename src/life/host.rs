@@ -6,7 +6,8 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use crate::bpf::{self, Fence};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::Xid;
 use crate::storage::Layout;
 use crate::sys::cgroup::{self, Root};
 
@@ -59,6 +60,19 @@ impl Host {
             }
         }
         Ok(self.root.get())
+    }
+
+    /// The context that this process itself is in, if hostel put it in one.
+    pub fn own_context(&self) -> Result<Option<Xid>> {
+        // The line of cgroup2 (`cgroups(7)`); a process without one is in none.
+        let text = std::fs::read_to_string("/proc/self/cgroup").context(|| "read `/proc/self/cgroup`")?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        let below = path
+            .and_then(|p| p.strip_prefix(self.cgroup.trim_matches('/')))
+            .and_then(|p| p.strip_prefix("/x"));
+        Ok(below
+            .and_then(|name| name.split('/').next())
+            .and_then(|number| number.parse().ok()))
     }
 
     /// The directory of the pinned BPF programs and maps, if there is a BPF file system that could have it.

@@ -57,7 +57,7 @@ pub struct InitConfig<'a> {
     pub caps: CapSet,
     /// The guest's hostname.
     pub hostname: &'a str,
-    /// How long stopping may take in all before the rest is killed; a second more at worst.
+    /// How long stopping may take in all before the rest is killed; two seconds more at worst.
     pub stop_timeout: Span,
     /// Paths inside that the guest's own init must not read: an empty read-only directory or /dev/null covers them.
     pub mask: &'a [&'a str],

@@ -19,7 +19,7 @@ use super::host::Host;
 use super::inside::{Failure, Inside};
 use crate::bpf;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{HostPid, Isolate, Xid};
+use crate::guest::{HostPid, Isolate, Limits, Xid};
 use crate::plan::{Phase, Program, Step};
 use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
@@ -43,6 +43,8 @@ enum Undo {
     Admitted(u64),
     Address(u32, IpNet),
     Cable(Xid),
+    /// Addresses that were given to that cgroup.
+    Own(u64, Xid),
 }
 
 impl Running {
@@ -80,6 +82,10 @@ fn clear(host: &Host, undo: Vec<Undo>) -> Result<()> {
         let result = match done {
             Undo::Cgroup(group, _claim) => group.remove(),
             Undo::Admitted(id) => host.fence().and_then(|fence| fence.forget(id)),
+            // The outer context goes on, as it was: on the host's stack and unconfined.
+            Undo::Own(id, xid) => host
+                .fence()
+                .and_then(|fence| fence.admit(id, &bpf::Rule::new(xid, bpf::Mode::Open))),
             Undo::Cable(xid) => Netlink::open().and_then(|mut netlink| netlink.delete_veth(xid)),
             Undo::Address(index, net) => {
                 Netlink::open().and_then(|mut netlink| netlink.del_address(index, net))
@@ -112,6 +118,23 @@ pub(super) fn claim(group: &Group) -> Result<Option<Claim>> {
         Ok(claim) => Ok(Some(claim)),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => Err(Error::os(format!("lock the cgroup `{}`", group.name()), errno)),
+    }
+}
+
+/// A primitive may add a limit to the context that it runs in, but not change one that the context has.
+fn refuse_twice(outer: &Limits, inner: &Limits) -> Result<()> {
+    let fields = |limits: &Limits| match serde_json::to_value(limits) {
+        Ok(serde_json::Value::Object(fields)) => Ok(fields),
+        other => Err(internal(&format!("limits as JSON: {other:?}"))),
+    };
+    let outer = fields(outer)?;
+    match fields(inner)?.keys().find(|field| outer.contains_key(*field)) {
+        None => Ok(()),
+        Some(field) => Err(Error::new(
+            Kind::State,
+            format!("the context that this runs in has a limit on `{field}` already"),
+        )
+        .with_hint("give each limit once")),
     }
 }
 
@@ -181,7 +204,40 @@ pub fn launch(
     }
 }
 
+/// Carries out `steps` on this process itself, which becomes the program. Returns only when that failed.
+///
+/// Only for steps for which [`is_in_place`](crate::plan::is_in_place) holds.
+pub fn become_program(host: &Host, steps: &[Step], command: &Command) -> Error {
+    let mut launch = Launch {
+        host,
+        label: "context",
+        xid: None,
+        undo: Vec::new(),
+        root: None,
+        mounts: Vec::new(),
+        child: None,
+    };
+    match launch.become_program(steps, command) {
+        Ok(report) => launch.explain(&report, steps),
+        Err(err) => err,
+    }
+}
+
 impl Launch<'_> {
+    fn become_program(&mut self, steps: &[Step], command: &Command) -> Result<Vec<u8>> {
+        let mut isolate = Isolate::NONE;
+        for step in steps.iter().filter(|step| step.phase() < Phase::Inside) {
+            match step {
+                Step::Clone(wanted) => isolate = *wanted,
+                other => self.host_step(other).context(|| format!("context: {step}"))?,
+            }
+        }
+        let mut inside = self.inside(isolate, steps, command)?;
+        clone::unshare(flags(isolate))?;
+        let (index, failure) = inside.carry_out();
+        Ok(report(index, &failure))
+    }
+
     fn carry_out(&mut self, steps: &[Step], command: &Command) -> Result<clone::Child> {
         for step in steps.iter().filter(|step| step.phase() < Phase::Inside) {
             let result = match step {
@@ -202,6 +258,11 @@ impl Launch<'_> {
                 let claim =
                     claim(&group)?.ok_or_else(|| Error::new(Kind::Busy, "another command makes it"))?;
                 self.undo.push(Undo::Cgroup(group, claim));
+            }
+            Step::Narrow(limits) => {
+                let group = self.own_group()?;
+                refuse_twice(&group.read_limits()?, limits)?;
+                group.narrow(limits)?;
             }
             Step::Admit(addrs) => self.admit(addrs.as_deref())?,
             Step::Address(net, device) => {
@@ -287,10 +348,24 @@ impl Launch<'_> {
 
     fn admit(&mut self, addrs: Option<&[IpAddr]>) -> Result<()> {
         let xid = self.number()?;
-        let id = self
-            .group()
-            .ok_or_else(|| internal("addresses without a cgroup"))?
-            .id()?;
+        let (id, is_own) = match self.group() {
+            Some(group) => (group.id()?, false),
+            // A chained primitive: the cgroup that it is in was made by the one around it.
+            None => (self.own_group()?.id()?, true),
+        };
+        let fence = self.host.fence()?;
+        if is_own
+            && fence
+                .entries()?
+                .iter()
+                .any(|e| e.cgroup_id == id && e.rule.mode != bpf::Mode::Open)
+        {
+            return Err(Error::new(
+                Kind::State,
+                format!("context {xid} is confined to addresses already"),
+            )
+            .with_hint("give all addresses to one `bind`"));
+        }
         let mode = match addrs {
             None => bpf::Mode::Open,
             Some(addrs) => bpf::Mode::Bind {
@@ -305,9 +380,19 @@ impl Launch<'_> {
                 raw: false,
             },
         };
-        self.host.fence()?.admit(id, &bpf::Rule::new(xid, mode))?;
-        self.undo.push(Undo::Admitted(id));
+        fence.admit(id, &bpf::Rule::new(xid, mode))?;
+        self.undo.push(if is_own {
+            Undo::Own(id, xid)
+        } else {
+            Undo::Admitted(id)
+        });
         Ok(())
+    }
+
+    /// The cgroup that hostel itself is in.
+    fn own_group(&self) -> Result<Group> {
+        let group = Group::open(self.host.cgroup_root()?, &self.number()?.cgroup_name())?;
+        group.ok_or_else(|| internal("the cgroup of this process is gone"))
     }
 
     /// Maps the owners of what was opened, now that the user namespace has its ids. The descriptors are shared
@@ -325,9 +410,10 @@ impl Launch<'_> {
         Ok(())
     }
 
-    fn spawn(&mut self, isolate: Isolate, steps: &[Step], command: &Command) -> Result<()> {
+    /// What the new process is given.
+    fn inside<'b>(&self, isolate: Isolate, steps: &'b [Step], command: &'b Command) -> Result<Inside<'b>> {
         let needs_tree = self.root.is_some();
-        let mut inside = Inside {
+        Ok(Inside {
             steps,
             command,
             root: duplicate(self.root.as_ref())?,
@@ -352,7 +438,11 @@ impl Launch<'_> {
                 Some(Step::Exec(Program::Command(_))) | None => None,
                 Some(_) => Some(super::init_config::memfd()?),
             },
-        };
+        })
+    }
+
+    fn spawn(&mut self, isolate: Isolate, steps: &[Step], command: &Command) -> Result<()> {
+        let mut inside = self.inside(isolate, steps, command)?;
         let (go_read, go) = pipe()?;
         let (report, report_write) = pipe()?;
         let is_kept = matches!(steps.last(), Some(Step::Exec(Program::Keeper(_))));
@@ -432,12 +522,18 @@ fn child(go: &OwnedFd, report: &OwnedFd, inside: &mut Inside<'_>) -> i32 {
     if nix::unistd::read(go, &mut word) != Ok(1) {
         return 125;
     }
-    let (index, Failure { errno, what }) = inside.carry_out();
-    let mut bytes = pack(index, errno as i32).to_vec();
-    bytes.extend(what.as_bytes());
+    let (index, failure) = inside.carry_out();
+    let bytes = self::report(index, &failure);
     // Nobody is left to tell if this fails: hostel sees an ended process.
     let _ = nix::unistd::write(report, &bytes);
     125
+}
+
+/// A failure on its way through a pipe.
+fn report(index: usize, failure: &Failure) -> Vec<u8> {
+    let mut bytes = pack(index, failure.errno as i32).to_vec();
+    bytes.extend(failure.what.as_bytes());
+    bytes
 }
 
 /// The head of a report: the step's index and the errno.

@@ -44,6 +44,12 @@ const KEEPER: &str = "keeper";
 /// born once the guest's init has handed controllers down in it.
 const ENTERED: &str = "entered";
 
+/// Locks a guest that must be there: one that is not is said by name, before anything about locks.
+fn lock(host: &Host, name: &crate::guest::GuestName) -> crate::Result<crate::storage::lock::GuestLock> {
+    observe::applied(host, name)?;
+    crate::storage::lock::acquire(&host.layout, name, WAIT)
+}
+
 /// How long a command waits for another that works on the same guest: longer than any start or stop takes that
 /// does not hang, shorter than a person's patience.
 const WAIT: crate::storage::lock::Wait = crate::storage::lock::Wait::UpTo(crate::guest::Span::from_secs(60));

@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::WAIT;
 use super::host::Host;
 use super::observe;
 use crate::error::{Error, Kind, Result};
 use crate::guest::GuestName;
-use crate::storage::lock;
 use crate::sys::pidfd;
 
 /// A process in uninterruptible sleep freezes when it wakes.
@@ -15,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Stops every process of a guest from running until [`resume`]. They keep their memory, files and sockets.
 pub fn pause(host: &Host, name: &GuestName) -> Result<()> {
-    let _lock = lock::acquire(&host.layout, name, WAIT)?;
+    let _lock = super::lock(host, name)?;
     let applied = observe::applied(host, name)?;
     let group = observe::running_group(host, name, applied.xid)?;
     if group.is_frozen()? {
@@ -29,7 +27,7 @@ pub fn pause(host: &Host, name: &GuestName) -> Result<()> {
 
 /// Lets a paused guest go on.
 pub fn resume(host: &Host, name: &GuestName) -> Result<()> {
-    let _lock = lock::acquire(&host.layout, name, WAIT)?;
+    let _lock = super::lock(host, name)?;
     let applied = observe::applied(host, name)?;
     let group = observe::running_group(host, name, applied.xid)?;
     if !group.is_frozen()? {

@@ -1,11 +1,9 @@
 //! `hostel set`: limits of a guest, changed where it runs and kept for its next start.
 
-use super::WAIT;
 use super::host::Host;
 use super::observe;
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, LimitChange, Limits};
-use crate::storage::lock;
 use crate::storage::state;
 use crate::sys::cgroup::Change;
 use crate::sys::rlimit;
@@ -13,7 +11,7 @@ use crate::sys::rlimit;
 /// Changes limits of a guest: at once where it runs, and in what is applied. What the kernel at hand cannot do is
 /// refused before anything is changed; a failure in the middle takes back what was done.
 pub fn set(host: &Host, name: &GuestName, changes: &[LimitChange]) -> Result<Change> {
-    let _lock = lock::acquire(&host.layout, name, WAIT)?;
+    let _lock = super::lock(host, name)?;
     let mut applied = observe::applied(host, name)?;
     let mut limits = applied.spec.limits.clone();
     for change in changes {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use super::WAIT;
 use super::command::Command;
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
@@ -14,7 +13,6 @@ use super::{logs, masks, observe, stop};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
 use crate::plan::{self, Program, Step};
-use crate::storage::lock;
 use crate::storage::state::{self, Applied};
 use crate::sys::{landlock, netlink, pidfd, proc};
 
@@ -26,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Starts a guest. A guest that runs already is an error of [`Kind::State`].
 pub fn start(host: &Host, name: &GuestName, hooks: &dyn HookRunner) -> Result<()> {
-    let _lock = lock::acquire(&host.layout, name, WAIT)?;
+    let _lock = super::lock(host, name)?;
     start_locked(host, name, hooks)
 }
 

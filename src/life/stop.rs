@@ -1,9 +1,8 @@
 //! `hostel stop`: asks a guest's init, waits, kills what is left, and takes everything of it from the host.
 
 use std::os::fd::AsFd as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::WAIT;
 use super::exec::{self, ExecRequest};
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
@@ -11,7 +10,6 @@ use super::launch::empty_group;
 use super::{init_config, observe};
 use crate::error::{Kind, Result};
 use crate::guest::{GuestName, HookMoment, Init, Span, Xid};
-use crate::storage::lock;
 use crate::storage::state::{self, Applied};
 use crate::sys::cgroup::Group;
 use crate::sys::netlink::{Netlink, OwnedAddress, Owner};
@@ -43,7 +41,7 @@ const GLIBC_SIGRTMIN: i32 = 34;
 
 /// Stops a guest. That it does not run is no error.
 pub fn stop(host: &Host, name: &GuestName, how: StopHow, hooks: &dyn HookRunner) -> Result<Stopped> {
-    let _lock = lock::acquire(&host.layout, name, WAIT)?;
+    let _lock = super::lock(host, name)?;
     stop_locked(host, name, how, hooks)
 }
 
@@ -81,7 +79,9 @@ pub(super) fn stop_locked(
 
 /// Asks the init to stop everything, and waits.
 fn ask(host: &Host, applied: &Applied, group: &Group, timeout: Span) -> Result<Stopped> {
-    let deadline = Instant::now() + timeout.duration();
+    // An init of hostel's takes up to two seconds more than its services may (see `init_config`): it kills those
+    // that are left, and its own end is cleaner than being killed.
+    let deadline = Instant::now() + timeout.duration() + Duration::from_secs(2);
     if group.is_frozen()? {
         group.thaw(deadline)?;
     }

@@ -2,9 +2,9 @@
 //! break if it came later or earlier.
 
 use crate::error::{Error, Kind, Result};
-use crate::guest::{Context, Identity, Xid};
+use crate::guest::{Context, Identity, Limits, Xid};
 
-use super::{Program, Step};
+use super::{Phase, Program, Step};
 
 /// The steps, in order, that start `program` in `context`. `xid` is the number it will have: `None` where a
 /// context has none (the host's own id range, no cgroup, no addresses).
@@ -19,7 +19,10 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     let mut steps = Vec::new();
 
     // Limits and addresses first: the process is born into them and never exists without.
-    if xid.is_some() {
+    let is_here = matches!(context.identity, Identity::Here(_));
+    if is_here && context.limits != Limits::default() {
+        steps.push(Step::Narrow(Box::new(context.limits.clone())));
+    } else if xid.is_some() && !is_here {
         steps.push(Step::Cgroup(Box::new(context.limits.clone())));
     }
     if !context.bind.is_empty() {
@@ -31,7 +34,7 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
             steps.push(Step::Loopback6(xid.loopback6()));
         }
         steps.push(Step::Admit(Some(context.addrs().collect())));
-    } else if xid.is_some() && (isolate.net || context.open_network) {
+    } else if xid.is_some() && !is_here && (isolate.net || context.open_network) {
         steps.push(Step::Admit(None));
     }
 
@@ -109,6 +112,17 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     }
     steps.push(Step::Exec(program));
     Ok(steps)
+}
+
+/// What of the steps of `launch` a process can do to itself, without another: it may go on as the program.
+/// `None` when a new process is needed: a process namespace has its first process, ids are mapped by another, and
+/// a cgroup is removed by somebody who is not in it.
+pub fn is_in_place(steps: &[Step]) -> bool {
+    steps.iter().all(|step| match step {
+        Step::Clone(isolate) => !isolate.pid && !isolate.user,
+        Step::OpenRoot(_) | Step::OpenMount(_) => true,
+        other => other.phase() == Phase::Inside,
+    })
 }
 
 /// Refuses what makes no sense together.

@@ -9,5 +9,5 @@ pub mod launch;
 pub mod step;
 
 pub use diff::{Action, Change, Effect, Fact, Facts, Options, Plan, Verb, diff};
-pub use launch::launch;
+pub use launch::{is_in_place, launch};
 pub use step::{Phase, Program, Step};

@@ -35,6 +35,8 @@ pub enum Program {
 pub enum Step {
     /// Make its cgroup, with these limits.
     Cgroup(Box<Limits>),
+    /// Add limits to the cgroup that hostel itself is in.
+    Narrow(Box<Limits>),
     /// Enter its addresses into the BPF map; `None` leaves it unconfined (its network stack is its own).
     Admit(Option<Vec<IpAddr>>),
     /// Put an address on a device of the host.
@@ -94,6 +96,7 @@ impl Step {
     pub fn phase(&self) -> Phase {
         match self {
             Step::Cgroup(_)
+            | Step::Narrow(_)
             | Step::Admit(_)
             | Step::Address(..)
             | Step::Loopback6(_)
@@ -125,6 +128,7 @@ impl fmt::Display for Step {
         match self {
             Step::Cgroup(limits) if **limits == Limits::default() => f.write_str("make its cgroup"),
             Step::Cgroup(limits) => write!(f, "make its cgroup with {}", LimitList(limits)),
+            Step::Narrow(limits) => write!(f, "limit its own cgroup to {}", LimitList(limits)),
             Step::Admit(None) => f.write_str("let its own network stack pass"),
             Step::Admit(Some(addrs)) => write!(f, "confine its sockets to {}", list(addrs)),
             Step::Address(address, device) => write!(f, "add address {address} to `{device}`"),

@@ -92,6 +92,21 @@ impl Group {
         self.write(knobs, &mut Vec::new())
     }
 
+    /// Adds limits to the group that the caller is in, alone or with what it has started. Nothing is frozen, as
+    /// [`set`](Self::set) does: the caller would stop with the rest.
+    pub fn narrow(&self, added: &Limits) -> Result<()> {
+        let host = self.root.host();
+        host.require(added)?;
+        self.root.enable(&Host::needed(added))?;
+        let fresh = knob::knobs(host, &Limits::default(), &knob::Devices::new());
+        let knobs = knob::changes(knob::knobs(host, added, &knob::devices(&added.io)?), &fresh);
+        for index in self.hierarchies(&knobs) {
+            self.ensure_v1(index)?;
+        }
+        self.write(knobs, &mut Vec::new())?;
+        self.attach(HostPid(nix::unistd::getpid().as_raw()))
+    }
+
     fn is_on_v1(root: &Root, name: &str) -> Result<bool> {
         for index in 0..root.host().v1.len() {
             if let Some(parent) = root.v1(index)?
