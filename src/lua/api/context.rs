@@ -137,7 +137,7 @@ impl UserData for Described {
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
             Ok(match (&this.join, this.context.identity) {
                 (Some(guest), _) => format!("context of guest `{guest}`"),
-                (None, Identity::Xid(xid)) => format!("context {xid}"),
+                (None, Identity::Xid(xid) | Identity::Here(xid)) => format!("context {xid}"),
                 (None, Identity::Spectator) => "context of the spectator".to_owned(),
                 (None, Identity::Ephemeral) => "context".to_owned(),
             })
