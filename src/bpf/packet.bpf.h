@@ -72,6 +72,9 @@ static __always_inline struct asked *asked_by(struct __sk_buff *skb)
 	return sk ? bpf_sk_storage_get(&sockets, sk, 0, 0) : 0;
 }
 
+/* In segments that have come in. */
+#define LASTING 16
+
 /* Remembers an address that was found to be the guest's while the epoch was `at`. Only one, and for the life of
  * the socket: two processors that judge packets of one socket at once could otherwise bring together the address
  * of one and the epoch of the other. Whoever sets `family` writes the address, and only then an epoch. */
@@ -79,16 +82,21 @@ static __always_inline void remember(struct __sk_buff *skb, struct asked *s, __u
 				     __u64 at, int is_tcp)
 {
 	struct bpf_sock *sk = skb->sk;
+	struct bpf_tcp_sock *tcp;
 
-	/* What has no storage is an accepted connection, worth it once it stands, or a datagram socket that was
-	 * never bound and may be gone after one question. */
+	/* What has no storage is an accepted connection, or a datagram socket that was never bound and may be gone
+	 * after one question. Storage costs as much as some twenty packets gain by it, so a connection gets it when
+	 * it has lasted. */
 	if (!sk || (!s && !is_tcp))
 		return;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || (sk->type != SOCK_STREAM && sk->type != SOCK_DGRAM))
 		return;
-	if (!s && sk->type == SOCK_STREAM && sk->state == BPF_TCP_ESTABLISHED)
-		s = asked_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!s && sk->type == SOCK_STREAM && sk->state == BPF_TCP_ESTABLISHED) {
+		tcp = bpf_tcp_sock(sk);
+		if (tcp && tcp->segs_in >= LASTING)
+			s = asked_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
+	}
 	if (!s)
 		return;
 	if (!s->family) {

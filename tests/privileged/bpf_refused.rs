@@ -158,7 +158,7 @@ fn a_standing_connection_is_cut_off_when_its_address_is_taken(world: &World) {
                     "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n\
                      s = socket({family}); s.bind(('{own}', 0)); s.connect(('{peer}', 80))\n\
                      u = socket({family}, SOCK_DGRAM); u.bind(('{own}', 0)); u.connect(('{peer}', 81))\n\
-                     for _ in range(5): s.send(b'x'); u.send(b'y'); s.recv(9)\n\
+                     for _ in range(20): s.send(b'x'); u.send(b'y'); s.recv(9)\n\
                      print('ready', flush=True); signal.sigwait([signal.SIGUSR1])\n\
                      s.settimeout(1)\n\
                      try: s.send(b'x'); print('answer', s.recv(9))\n\
