@@ -1,6 +1,7 @@
 //! Recipes: what they become, what is said of mistakes, and what they cannot do. One file a property.
 #![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
+mod docs;
 mod examples;
 mod hermetic;
 mod inherit;
