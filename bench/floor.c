@@ -96,12 +96,20 @@ static void mount_in(int parent, const char *name, int fd)
 
 #define DATA (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 
-static void cover(int dir, const char *name, int fd)
+/* What is to be covered, or -1: not in this kernel's configuration. */
+static int target(int proc, const char *name)
 {
-	int at = ok(openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), name);
+	int fd = openat(proc, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		die(name);
+	return fd;
+}
+
+static void cover(int at, int fd)
+{
 	attach(fd, at);
-	close(at);
 	close(fd);
+	close(at);
 }
 
 static void mask(int proc)
@@ -111,21 +119,20 @@ static void mask(int proc)
 					     "sched_debug", "interrupts", "kmsg" };
 	static const char *const dirs[] = { "acpi", "asound", "scsi" };
 	static const char *const readonly[] = { "bus", "fs", "irq", "sys", "sysrq-trigger" };
-	struct stat st;
-	int empty = new_fs("tmpfs", options, DATA);
+	int empty = new_fs("tmpfs", options, DATA), at;
 	close(ok(openat(empty, "file", O_CREAT | O_WRONLY | O_CLOEXEC, 0), "file"));
 	set_attr(empty, MOUNT_ATTR_RDONLY, -1, 0);
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-		if (fstatat(proc, files[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
-			cover(proc, files[i], open_tree_at(empty, "file", 0));
+		if ((at = target(proc, files[i])) >= 0)
+			cover(at, open_tree_at(empty, "file", 0));
 	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
-		if (fstatat(proc, dirs[i], &st, AT_SYMLINK_NOFOLLOW) == 0)
-			cover(proc, dirs[i], open_tree_at(empty, "", 0));
+		if ((at = target(proc, dirs[i])) >= 0)
+			cover(at, open_tree_at(empty, "", 0));
 	for (size_t i = 0; i < sizeof readonly / sizeof *readonly; i++)
-		if (fstatat(proc, readonly[i], &st, AT_SYMLINK_NOFOLLOW) == 0) {
-			int same = open_tree_at(proc, readonly[i], 0);
+		if ((at = target(proc, readonly[i])) >= 0) {
+			int same = open_tree_at(at, "", 0);
 			set_attr(same, DATA | MOUNT_ATTR_RDONLY, -1, 0);
-			cover(proc, readonly[i], same);
+			cover(at, same);
 		}
 	close(empty);
 }

@@ -33,13 +33,42 @@ class Path_:
         self.server, self.client, self.address = server, client, address
 
 
-def loopback(address):
-    return f"127.{address >> 8}.{address & 255}.1"
+SERVER, CLIENT = "10.77.1.1", "10.77.1.2"  # on one stack; a guest's 127.0.0.0/8 reaches no other guest
 
 
-def guest(place, xid):
-    return [str(place.hostel), "context", "--xid", str(xid), "--isolate", "pid,ipc,uts,mount,cgroup,user",
-            "--chroot", str(place.root), "--bind", loopback(xid), "--"]
+class Stack:
+    """A network stack that stands for the host's, with addresses for two guests on its `lo`, and hostel's BPF
+    programs on it. Plain processes and guests in bind mode both use it, so nothing else differs between them."""
+
+    def __init__(self, place):
+        self.place = place
+        self.name = f"{place.name}-h"[-15:]
+        self.run = place.dir / "run-net"
+        self.prefix = ["nsenter", f"--net=/run/netns/{self.name}", "--"]
+
+    def __enter__(self):
+        ip("netns", "add", self.name)
+        ip("-n", self.name, "link", "set", "lo", "up")
+        for address in (SERVER, CLIENT):
+            ip("-n", self.name, "addr", "add", f"{address}/32", "dev", "lo")
+        (self.run / "bpf").mkdir(parents=True)
+        subprocess.run(["mount", "-t", "bpf", "bpf", self.run / "bpf"], check=True)
+        self.environment = {**self.place.environment, "HOSTEL_CGROUP": f"{self.place.name}/net", "HOSTEL_RUN": str(self.run)}
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+
+    def plain(self):
+        return Path_(self.prefix, self.prefix, SERVER)
+
+    def guests(self):
+        return Path_(self.guest(XID + 41, SERVER), self.guest(XID + 42, CLIENT), SERVER)
+
+    def guest(self, xid, address):
+        place = self.place
+        return [*self.prefix, str(place.hostel), "context", "--xid", str(xid), "--isolate", "pid,ipc,uts,mount,cgroup,user",
+                "--chroot", str(place.root), "--bind", address, "--"]
 
 
 class Bridge:
@@ -71,16 +100,16 @@ def ip(*words):
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
-def throughput(place, way, seconds):
+def throughput(place, environment, way, seconds):
     server = place.start([*way.server, "iperf3", "-s", "-1", "-B", way.address, "-p", str(PORT), "--forceflush"],
-                         env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in server.stdout:
         if "listening" in line:
             break
     else:
         raise RuntimeError("the server of iperf3 did not start")
     done = subprocess.run([*way.client, "iperf3", "-c", way.address, "-p", str(PORT), "-t", str(seconds), "-J"],
-                          env=place.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+                          env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     server.communicate(timeout=20)
     result = json.loads(done.stdout)
     if "error" in result:
@@ -88,15 +117,15 @@ def throughput(place, way, seconds):
     return result["end"]["sum_received"]["bits_per_second"] / 1e9
 
 
-def latency(place, way, kind, seconds):
+def latency(place, environment, way, kind, seconds):
     """Microseconds: the median round trip."""
     server = place.start([*way.server, program(place, way), "serve", way.address, str(PORT + 1)],
-                         env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         if server.stdout.readline() != "ready\n":
             raise RuntimeError("the server of pingpong did not start")
         done = subprocess.run([*way.client, program(place, way), kind, way.address, str(PORT + 1), str(seconds)],
-                              env=place.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         if done.returncode != 0:
             raise RuntimeError(f"pingpong: {done.stderr.strip()}")
         return int(done.stdout.split()[1]) / 1000
@@ -117,15 +146,16 @@ def measure(place):
     fill(place)
     seconds, rounds = (1, 2) if place.quick else (2, 7)
     skipped = {}
-    with Bridge(place) as bridge:
+    with Bridge(place) as bridge, Stack(place) as stack:
+        environment = stack.environment
         ways = {
-            "plain loopback": Path_([], [], loopback(XID + 40)),
-            "two guests, bind mode": Path_(guest(place, XID + 41), guest(place, XID + 42), loopback(XID + 41)),
+            "plain loopback": stack.plain(),
+            "two guests, bind mode": stack.guests(),
             "veth and bridge": bridge,
         }
         for name in list(ways):
             try:
-                latency(place, ways[name], "rr", 0.2)
+                latency(place, environment, ways[name], "rr", 0.2)
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 skipped[name] = str(error)
                 del ways[name]
@@ -134,9 +164,9 @@ def measure(place):
         for _ in range(rounds):
             random.shuffle(order)
             for name in order:
-                found[name]["gbit"].append(throughput(place, ways[name], seconds))
-                found[name]["rr_us"].append(latency(place, ways[name], "rr", seconds))
-                found[name]["crr_us"].append(latency(place, ways[name], "crr", seconds))
+                found[name]["gbit"].append(throughput(place, environment, ways[name], seconds))
+                found[name]["rr_us"].append(latency(place, environment, ways[name], "rr", seconds))
+                found[name]["crr_us"].append(latency(place, environment, ways[name], "crr", seconds))
     table = {
         name: {kind: round(statistics.median(values), 2) for kind, values in kinds.items()}
         for name, kinds in found.items()

@@ -30,12 +30,21 @@ class Place:
         self.cgroup = cgroup2() / self.name
         self.processes = []
         self.pivots = self.lxc_pivots()
+        self.addresses = self.loopbacks()
+        self.environment = None
 
     def __enter__(self):
         self.dir = Path(tempfile.mkdtemp(prefix="hostel-bench-", dir="/var/tmp"))
+        try:
+            return self.furnish()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def furnish(self):
         self.dir.chmod(0o755)
         self.root = self.busybox_root("root")
-        self.floor = self.compile("floor")
+        self.floor = self.compile("floor", "-static")
         self.pingpong = self.compile("pingpong", "-static")
         self.cgroup.mkdir()
         # A BPF file system of its own: unmounted at the end, it takes every program and map of the run with it.
@@ -54,7 +63,13 @@ class Place:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        if self.environment:  # after an interrupted part there are guests still
+            left = self.run("ls", "--quiet", check=False).stdout.split()
+            if left:
+                self.run("destroy", "--force", *left, check=False)
         self.remove_cgroups()
+        for address in self.loopbacks() - self.addresses:
+            subprocess.run(["ip", "addr", "del", address, "dev", "lo"], check=False, capture_output=True)
         for pivot in self.lxc_pivots() - self.pivots:
             pivot.rmdir()
         self.unmount()
@@ -66,6 +81,13 @@ class Place:
         for target in reversed([line.split()[4] for line in lines]):
             if target.startswith(f"{self.dir}/"):
                 subprocess.run(["umount", target], check=True)
+
+    @staticmethod
+    def loopbacks():
+        """The `::1` of guests with the benchmark's numbers, which a killed hostel leaves on `lo`."""
+        numbers = {f"fd68:6f73:7465:6c::{number:x}/128" for number in range(XID, XID + 500)}
+        listed = subprocess.run(["ip", "-6", "-o", "addr", "show", "dev", "lo"], capture_output=True, text=True).stdout
+        return numbers & set(listed.split())
 
     @staticmethod
     def lxc_pivots():

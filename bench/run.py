@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -40,8 +41,20 @@ def arguments():
     return args
 
 
+def interrupted(number, _):
+    """Ends the run by way of every clean-up on the way out."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)  # the clean-up is not interrupted again
+    sys.exit(128 + number)
+
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def main():
     args = arguments()
+    for each in ENDING:
+        signal.signal(each, interrupted)
     args.out.mkdir(parents=True, exist_ok=True)
     results = {"machine": report.machine(), "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "parts": {}}
     with Place(args) as place:

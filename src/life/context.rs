@@ -94,7 +94,7 @@ pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Sp
     };
     let waited = wait(&running.child, context.isolate.pid, timeout);
     let memory_peak = match running.group() {
-        Some(group) => group.usage()?.memory_peak,
+        Some(group) => group.memory_peak()?,
         None => None,
     };
     running.clear(host)?;

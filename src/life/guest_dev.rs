@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::inside::Failure;
@@ -106,9 +106,4 @@ fn submount(
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let target = nix::fcntl::openat(dev, name, flags, Mode::empty())?;
     mount::attach(mount::new_fs(kind, options, attr)?, target)
-}
-
-/// Whether `name` is there (for the masks, which exist or not with the kernel's configuration).
-pub(super) fn exists(dir: &OwnedFd, name: &CStr) -> bool {
-    nix::sys::stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
 }

@@ -23,7 +23,7 @@ use crate::guest::{HostPid, Isolate, Limits, Xid};
 use crate::plan::{Phase, Program, Step};
 use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
-use crate::sys::netlink::{Netlink, Owner, Veth};
+use crate::sys::netlink::{Loopback6, Netlink, Owner, Veth};
 use crate::sys::{clone, idmap, pidfd, rlimit};
 
 /// How long a killed cgroup may take to become empty. A process in uninterruptible sleep may take longer; then
@@ -42,6 +42,7 @@ enum Undo {
     Cgroup(Group, Claim),
     Admitted(u64),
     Address(u32, IpNet),
+    Loopback6(Xid),
     Cable(Xid),
     /// Addresses that were given to that cgroup.
     Own(u64, Xid),
@@ -86,6 +87,7 @@ fn clear(host: &Host, undo: Vec<Undo>) -> Result<()> {
             Undo::Own(id, xid) => host
                 .fence()
                 .and_then(|fence| fence.admit(id, &bpf::Rule::new(xid, bpf::Mode::Open))),
+            Undo::Loopback6(xid) => Netlink::open().and_then(|mut netlink| netlink.del_loopback6(xid)),
             Undo::Cable(xid) => Netlink::open().and_then(|mut netlink| netlink.delete_veth(xid)),
             Undo::Address(index, net) => {
                 Netlink::open().and_then(|mut netlink| netlink.del_address(index, net))
@@ -277,12 +279,10 @@ impl Launch<'_> {
                 netlink.add_address(index, *net, Owner(self.number()?))?;
                 self.undo.push(Undo::Address(index, *net));
             }
-            Step::Loopback6(address) => {
+            Step::Loopback6(_) => {
                 let xid = self.number()?;
-                let mut netlink = Netlink::open()?;
-                if let crate::sys::netlink::Loopback6::Added { index } = netlink.ensure_loopback6(xid)? {
-                    self.undo
-                        .push(Undo::Address(index, IpNet::from(IpAddr::V6(*address))));
+                if Netlink::open()?.ensure_loopback6(xid)? == Loopback6::Added {
+                    self.undo.push(Undo::Loopback6(xid));
                 }
             }
             Step::OpenRoot(path) => {
@@ -466,7 +466,14 @@ impl Launch<'_> {
         let pid = child.pid;
         self.child = Some(Waiting { child, go, report });
         // v1 hierarchies know no birth: it is moved while it waits, before it can make another process.
-        self.group().map_or(Ok(()), |group| group.attach(pid))
+        let limits = steps.iter().find_map(|step| match step {
+            Step::Cgroup(limits) => Some(limits),
+            _ => None,
+        });
+        match (self.group(), limits) {
+            (Some(group), Some(limits)) => group.attach_limited(pid, limits),
+            _ => Ok(()),
+        }
     }
 
     /// Gives the word, and waits until the program runs or a step has failed.

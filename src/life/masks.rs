@@ -10,7 +10,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::guest_dev::exists;
 use super::inside::Failure;
 use crate::sys::mount::{self, Attr};
 
@@ -76,24 +75,37 @@ pub(super) fn hide(proc: &OwnedFd) -> Result<(), Failure> {
     )?;
     mount::set_attr(&empty, Attr::RDONLY)?;
 
-    for name in HIDDEN_FILES.into_iter().filter(|name| exists(proc, name)) {
+    for name in HIDDEN_FILES {
+        let Some(target) = target(proc, name).map_err(at(name))? else {
+            continue;
+        };
         let cover = mount::clone_tree(Some(empty.as_fd()), c"file", false).map_err(at(name))?;
-        cover_with(proc, name, cover).map_err(at(name))?;
+        mount::attach(cover, target).map_err(at(name))?;
     }
-    for name in HIDDEN_DIRS.into_iter().filter(|name| exists(proc, name)) {
+    for name in HIDDEN_DIRS {
+        let Some(target) = target(proc, name).map_err(at(name))? else {
+            continue;
+        };
         let cover = mount::clone_tree(Some(empty.as_fd()), c"", false).map_err(at(name))?;
-        cover_with(proc, name, cover).map_err(at(name))?;
+        mount::attach(cover, target).map_err(at(name))?;
     }
-    for name in READONLY.into_iter().filter(|name| exists(proc, name)) {
-        let same = mount::clone_tree(Some(proc.as_fd()), name, false).map_err(at(name))?;
+    for name in READONLY {
+        let Some(target) = target(proc, name).map_err(at(name))? else {
+            continue;
+        };
+        let same = mount::clone_tree(Some(target.as_fd()), c"", false).map_err(at(name))?;
         mount::set_attr(&same, Attr::DATA.and(Attr::RDONLY)).map_err(at(name))?;
-        cover_with(proc, name, same).map_err(at(name))?;
+        mount::attach(same, target).map_err(at(name))?;
     }
     Ok(())
 }
 
-fn cover_with(proc: &OwnedFd, name: &CStr, cover: OwnedFd) -> Result<(), Errno> {
+/// What of `proc` is to be covered; `None` when this kernel's configuration has no such file.
+fn target(proc: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let target = nix::fcntl::openat(proc, name, flags, Mode::empty())?;
-    mount::attach(cover, target)
+    match nix::fcntl::openat(proc, name, flags, Mode::empty()) {
+        Ok(target) => Ok(Some(target)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }

@@ -88,26 +88,25 @@ pub fn status(host: &Host, name: &GuestName) -> Result<Status> {
         autostart: applied.spec.autostart,
     };
     let Some(group) = group else { return Ok(status) };
-    if !group.is_populated()? {
+    let glance = group.glance()?;
+    if !glance.is_populated {
         return Ok(status);
     }
-    let pids = group.pids()?;
-    let usage = group.usage()?;
-    status.state = if group.is_frozen()? {
+    status.state = if glance.is_frozen {
         State::Paused
     } else {
         State::Running
     };
     let spec = applied.started.as_ref().unwrap_or(&applied.spec);
-    status.pid = init_among(spec, &pids)?;
+    status.pid = init_among(spec, &glance.pids)?;
     if let Some(pid) = status.pid
         && let Some(stat) = proc::stat(pid)?
     {
         status.uptime_s = Some(proc::age(&stat)?.as_secs());
     }
-    status.processes = pids.len() as u64;
-    status.memory_bytes = usage.memory.map(|bytes| bytes.0);
-    status.cpu_us = usage.cpu_micros;
+    status.processes = glance.pids.len() as u64;
+    status.memory_bytes = glance.memory.map(|bytes| bytes.0);
+    status.cpu_us = glance.cpu_micros;
     Ok(status)
 }
 

@@ -58,6 +58,10 @@ pub(super) fn wait(dir: &Dir, key: &str, wanted: bool, deadline: Instant) -> Res
 ///
 /// A cgroup with living processes is [`Kind::Busy`], and nothing of it is removed but its empty children.
 pub(super) fn remove_tree(parent: &Dir, name: &str) -> Result<bool> {
+    // The usual case: it is empty.
+    if let Ok(was_there) = parent.remove(name) {
+        return Ok(was_there);
+    }
     let Some(dir) = parent.child(name)? else {
         return Ok(false);
     };

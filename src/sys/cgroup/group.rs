@@ -56,7 +56,7 @@ impl Group {
         root.host().require(limits)?;
         root.enable(&Host::needed(limits))?;
         let (mut dir, is_new) = root.dir().ensure(name)?;
-        if !is_new || Self::is_on_v1(root, name)? {
+        if !is_new || Self::is_on_v1(root, name, limits)? {
             root.discard(name)?;
             dir = root.dir().ensure(name)?.0;
         }
@@ -107,9 +107,12 @@ impl Group {
         self.attach(HostPid(nix::unistd::getpid().as_raw()))
     }
 
-    fn is_on_v1(root: &Root, name: &str) -> Result<bool> {
-        for index in 0..root.host().v1.len() {
-            if let Some(parent) = root.v1(index)?
+    /// Whether a v1 hierarchy that `limits` need has one of this name. One that was left over on another is not
+    /// joined by anybody and goes with the group.
+    fn is_on_v1(root: &Root, name: &str, limits: &Limits) -> Result<bool> {
+        for controller in Host::needed(limits) {
+            if let Place::V1(index) = root.host().place(controller)
+                && let Some(parent) = root.v1(index)?
                 && parent.child(name)?.is_some()
             {
                 return Ok(true);
@@ -164,6 +167,15 @@ impl Group {
             chown(child.as_fd(), file, owner)?;
         }
         Ok(child)
+    }
+
+    /// As [`attach`](Self::attach), for a group that was just made with `limits`.
+    pub fn attach_limited(&self, pid: HostPid, limits: &Limits) -> Result<()> {
+        // The usual case, and no directory is looked for.
+        if *limits == Limits::default() {
+            return Ok(());
+        }
+        self.attach(pid)
     }
 
     /// Adds `pid` to the v1 hierarchies that this group has. Do it while the process waits to be released: what it

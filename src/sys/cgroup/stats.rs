@@ -47,17 +47,25 @@ const COUNTING: [Controller; 4] = [
 /// The little of a group that a list of hundreds shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Glance {
-    /// Its processes, as [`Group::pids`] gives them.
+    /// Its processes, as [`Group::pids`] gives them; none when it is empty, and then nothing else was looked at.
     pub pids: Vec<HostPid>,
+    /// Whether a process is in it or below it.
+    pub is_populated: bool,
     /// Whether they all stand still.
     pub is_frozen: bool,
     /// Memory now; `None` where it is not counted.
     pub memory: Option<Bytes>,
+    /// Processor time in microseconds, by what is in it and what was.
+    pub cpu_micros: Option<u64>,
 }
 
 impl Group {
     /// What a list shows, in a third of the time that [`usage`](Self::usage) takes.
     pub fn glance(&self) -> Result<Glance> {
+        let events = self.dir().read_if("cgroup.events")?.unwrap_or_default();
+        if value(&events, "populated") != Some(1) {
+            return Ok(Glance::default());
+        }
         let memory = match self.root().host().place(Controller::Memory) {
             Place::Unified => self.dir().number("memory.current")?,
             Place::V1(index) => match self.v1(index)? {
@@ -66,11 +74,27 @@ impl Group {
             },
             Place::Absent => None,
         };
+        let cpu = self.dir().read_if("cpu.stat")?.unwrap_or_default();
         Ok(Glance {
             pids: self.pids()?,
-            is_frozen: self.is_frozen()?,
+            is_populated: true,
+            is_frozen: value(&events, "frozen") == Some(1),
             memory: memory.map(Bytes),
+            cpu_micros: value(&cpu, "usage_usec"),
         })
+    }
+
+    /// The most memory at any moment since it was made; `None` where it is not counted.
+    pub fn memory_peak(&self) -> Result<Option<Bytes>> {
+        let peak = match self.root().host().place(Controller::Memory) {
+            Place::Unified => self.dir().number("memory.peak")?,
+            Place::V1(index) => match self.v1(index)? {
+                Some(dir) => dir.number("memory.max_usage_in_bytes")?,
+                None => None,
+            },
+            Place::Absent => None,
+        };
+        Ok(peak.map(Bytes))
     }
 
     /// What it uses and has used: a dozen small reads, no walk over processes.

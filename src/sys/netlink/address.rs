@@ -1,5 +1,6 @@
 //! Addresses: whose they are, putting them on a device and taking them off.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -27,6 +28,9 @@ const LABEL_MAX: usize = 15;
 /// `RTM_NEWADDR`, `RTM_NEWROUTE` (`rtnetlink(7)`).
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
+
+/// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX` of the kernel: other code of it counts on that).
+const LO: u32 = 1;
 
 /// For whom an address is put on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +69,9 @@ pub struct OwnedAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Loopback6 {
-    /// It was put on `lo`, the device `index`.
-    Added {
-        /// `lo`'s.
-        index: u32,
-    },
-    /// It was there already.
+    /// It was put on `lo`.
+    Added,
+    /// It was on `lo` already.
     Present,
     /// IPv6 is switched off on `lo` or on the whole host.
     Disabled,
@@ -178,13 +179,20 @@ impl Netlink {
     /// Every address of the host that carries hostel's mark.
     pub fn owned_addresses(&mut self) -> Result<Vec<OwnedAddress>> {
         let mut owned = Vec::new();
+        // Hundreds of addresses are on a few devices: each is asked for its name once.
+        let mut names: BTreeMap<u32, String> = BTreeMap::new();
         for message in self.addresses()?.iter().filter(|m| is_owned(m)) {
             let (Some(net), index) = (net_of(message), message.header.index) else {
                 continue;
             };
+            let device = match names.get(&index) {
+                Some(name) => name.clone(),
+                None => self.device_name(index)?,
+            };
+            names.insert(index, device.clone());
             owned.push(OwnedAddress {
                 index,
-                device: self.device_name(index)?,
+                device,
                 net,
                 owner: owner_of(message),
             });
@@ -222,26 +230,35 @@ impl Netlink {
 
     /// Puts a guest's own `::1` on `lo`.
     pub fn ensure_loopback6(&mut self, xid: Xid) -> Result<Loopback6> {
-        let address = xid.loopback6();
-        if self.has_address(IpAddr::V6(address))? {
-            return Ok(Loopback6::Present);
-        }
-        let Some(lo) = self.device("lo")? else {
-            return Ok(Loopback6::Disabled);
-        };
-        let net = IpNet::from(IpAddr::V6(address));
-        let request = message(lo, net, "lo", Owner(xid));
+        let net = IpNet::from(IpAddr::V6(xid.loopback6()));
+        let request = message(LO, net, "lo", Owner(xid));
+        // Not asked for first: the kernel's own look is free, and nobody can come in between.
         match self.change(
             RouteNetlinkMessage::NewAddress(request),
             NLM_F_CREATE | NLM_F_EXCL,
         ) {
-            Ok(()) => Ok(Loopback6::Added { index: lo }),
+            Ok(()) => Ok(Loopback6::Added),
             Err(Errno::EEXIST) => Ok(Loopback6::Present),
             // A kernel without IPv6; `disable_ipv6` of `lo` (EACCES); no IPv6 on the device (EINVAL, ENODEV).
             Err(Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::EACCES | Errno::ENODEV) => {
                 Ok(Loopback6::Disabled)
             }
             Err(errno) => Err(Error::os(format!("add `{net}` to `lo`"), errno)),
+        }
+    }
+
+    /// Takes a guest's own `::1` off `lo`. One that is not there is no failure. Nobody but hostel has such an
+    /// address, so it is not looked up first.
+    pub fn del_loopback6(&mut self, xid: Xid) -> Result<()> {
+        let net = IpNet::from(IpAddr::V6(xid.loopback6()));
+        match self.change(
+            RouteNetlinkMessage::DelAddress(message(LO, net, "lo", Owner(xid))),
+            0,
+        ) {
+            Ok(()) | Err(Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::ENODEV) => {
+                Ok(())
+            }
+            other => other.context(|| format!("remove `{net}` from `lo`")),
         }
     }
 

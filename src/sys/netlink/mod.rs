@@ -31,6 +31,10 @@ use crate::error::{Context, Error, Kind, Result};
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`: the end of a dump.
 const DONE: u16 = 3;
+/// Room for the answer to a request, which is at most a page, and twice that for pages that are larger than ours.
+const ANSWER: usize = 8 * 1024;
+/// Room for a datagram of a dump: at most 32 KiB (`NLMSG_GOODSIZE` and the growth of `netlink_dump`).
+const DUMP: usize = 64 * 1024;
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
@@ -57,9 +61,7 @@ impl Netlink {
         Ok(Self {
             socket,
             sequence: 0,
-            // A dump's datagrams are at most 32 KiB (`NLMSG_GOODSIZE` and netlink_dump's growth); a request's
-            // answer is a page.
-            buffer: vec![0; 64 * 1024],
+            buffer: vec![0; ANSWER],
         })
     }
 
@@ -95,6 +97,9 @@ impl Netlink {
         self.socket.send(&request, 0).map_err(|source| errno(&source))?;
 
         let is_dump = flags & NLM_F_DUMP == NLM_F_DUMP;
+        if is_dump && self.buffer.len() < DUMP {
+            self.buffer.resize(DUMP, 0);
+        }
         let mut answers = Vec::new();
         loop {
             let size = match self.socket.recv(&mut self.buffer.as_mut_slice(), libc::MSG_TRUNC) {
