@@ -19,10 +19,17 @@ use crate::guest::HostPid;
 use crate::sys::fork;
 
 /// What the child reports.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 enum Report {
     Right(Evaluated),
     Wrong(Diagnostics),
+}
+
+/// The same, from what the child has.
+#[derive(Serialize)]
+enum Reported<'a> {
+    Right(&'a Evaluated),
+    Wrong(&'a Diagnostics),
 }
 
 /// The most that is read from a child: a hundred thousand guests.
@@ -33,15 +40,17 @@ fn broken(message: impl Into<String>) -> Diagnostics {
 }
 
 pub(super) fn evaluate(recipe: &Path, options: &EvalOptions) -> Result<Evaluated, Diagnostics> {
-    // Processor time bounds what computes; real time bounds what waits.
-    let patience = Duration::from_secs(options.cpu_seconds.saturating_mul(6));
+    // Processor time bounds what computes; real time bounds what waits, and is no measure on a busy machine.
+    let patience = Duration::from_secs(options.cpu_seconds.saturating_mul(6).max(60));
     let (bytes, ended) = in_child(patience, |pipe| {
         if bound(options).is_err() {
             return 1;
         }
-        let report = match super::evaluate::evaluate(recipe, options) {
-            Ok(evaluated) => Report::Right(evaluated),
-            Err(diagnostics) => Report::Wrong(diagnostics),
+        // The process ends now: to take its Lua state apart piece by piece would be work for nothing.
+        let outcome = std::mem::ManuallyDrop::new(super::evaluate::run(recipe, options));
+        let report = match &*outcome {
+            Ok(run) => Reported::Right(&run.evaluated),
+            Err(diagnostics) => Reported::Wrong(diagnostics),
         };
         let Ok(bytes) = serde_json::to_vec(&report) else {
             return 1;

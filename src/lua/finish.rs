@@ -9,7 +9,7 @@ use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::evaluate::{hash, sources};
 use super::read::{At, Mistake};
 use super::state::{State, path_text};
-use super::value::{LayerId, Node, Value};
+use super::value::{Key, LayerId, Node, Value};
 use super::{EvalOptions, Evaluated, Origin, secret, vm};
 use crate::guest::check::{self, Fault, Finding};
 use crate::guest::schema::{GUEST, Record, Type};
@@ -186,7 +186,7 @@ fn required(
     node: &Node,
     record: &'static Record,
     layer: LayerId,
-    path: &mut Vec<String>,
+    path: &mut Vec<Key>,
     mistakes: &mut Vec<Mistake>,
 ) {
     let Value::Map(map) = &node.value else { return };
@@ -196,7 +196,7 @@ fn required(
             None if field.required => {
                 let message = format!("missing field `{}`", field.name);
                 let help = format!("such as `{} = {}`", field.name, field.example);
-                let mut whole = path.clone();
+                let mut whole: Vec<String> = path.iter().map(ToString::to_string).collect();
                 // The place is that of the table, the message's path ends before the field.
                 let mut mistake = vm::late(layer, Vec::new(), Code::Missing, message, Some(help));
                 whole.push(field.name.to_owned());
@@ -206,7 +206,7 @@ fn required(
             }
             None => {}
             Some(below) => {
-                path.push(field.name.to_owned());
+                path.push(Key::Borrowed(field.name));
                 let decided = if path.len() == 1 && matches!(field.kind, Type::Record(_)) {
                     layer
                 } else {
@@ -218,7 +218,7 @@ fn required(
                     }
                     (Type::Map(_, item), Value::Map(entries)) => {
                         if let Some(r) = item.record() {
-                            for (name, entry) in entries {
+                            for (name, entry) in entries.iter() {
                                 path.push(name.clone());
                                 required(entry, r, entry.layer(), path, mistakes);
                                 path.pop();
@@ -228,7 +228,7 @@ fn required(
                     (Type::List(item), Value::List(items) | Value::Append(items)) => {
                         if let Some(r) = item.record() {
                             for (number, entry) in items.iter().enumerate() {
-                                path.push((number + 1).to_string());
+                                path.push(Key::Owned((number + 1).to_string()));
                                 required(entry, r, entry.layer(), path, mistakes);
                                 path.pop();
                             }
@@ -246,7 +246,7 @@ fn required(
 struct Writer<'a> {
     options: &'a EvalOptions,
     mistakes: &'a mut Vec<Mistake>,
-    path: Vec<String>,
+    path: Vec<Key>,
 }
 
 impl Writer<'_> {
@@ -258,16 +258,16 @@ impl Writer<'_> {
             let names: Vec<Json> = env
                 .iter()
                 .filter(|(_, n)| is_secret(n))
-                .map(|(k, _)| Json::String(k.clone()))
+                .map(|(k, _)| Json::String(k.to_string()))
                 .collect();
             if !names.is_empty() {
                 json["secret_env"] = Json::Array(names);
             }
         }
         if let Some(Value::Map(files)) = map.get("files").map(|n| &n.value) {
-            for (path, file) in files {
+            for (path, file) in files.iter() {
                 if file.at(&["content"]).is_some_and(is_secret) {
-                    json["files"][path]["secret"] = Json::Bool(true);
+                    json["files"][path.as_ref()]["secret"] = Json::Bool(true);
                 }
             }
         }
@@ -281,7 +281,7 @@ impl Writer<'_> {
             Value::List(items) | Value::Append(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (number, item) in items.iter().enumerate() {
-                    self.path.push((number + 1).to_string());
+                    self.path.push(Key::Owned((number + 1).to_string()));
                     list.extend(self.json(item));
                     self.path.pop();
                 }
@@ -289,10 +289,10 @@ impl Writer<'_> {
             }
             Value::Map(map) => {
                 let mut object = Map::new();
-                for (key, below) in map {
+                for (key, below) in map.iter() {
                     self.path.push(key.clone());
                     if let Some(json) = self.json(below) {
-                        object.insert(key.clone(), json);
+                        object.insert(key.to_string(), json);
                     }
                     self.path.pop();
                 }
@@ -307,7 +307,7 @@ impl Writer<'_> {
                     Err((message, help)) => {
                         self.mistakes.push(vm::late(
                             node.layer(),
-                            self.path.clone(),
+                            self.path.iter().map(ToString::to_string).collect(),
                             Code::Secret,
                             message,
                             Some(help),
@@ -372,8 +372,8 @@ fn origins(state: &State, node: &Node, path: &mut Vec<String>, into: &mut BTreeM
         into.insert(path_text(path), places);
     }
     if let Value::Map(map) = &node.value {
-        for (key, below) in map {
-            path.push(key.clone());
+        for (key, below) in map.iter() {
+            path.push(key.to_string());
             origins(state, below, path, into);
             path.pop();
         }

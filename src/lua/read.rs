@@ -4,12 +4,13 @@
 //! taken or refused by luck.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use mlua::{Table, Value as Lua};
 use serde_json::Value as Json;
 
 use super::diagnostic::Code;
-use super::value::{LayerId, Node, Value};
+use super::value::{Key, LayerId, Node, Value};
 use super::words::{AppendList, GuestRef, SecretRef, TemplateRef, UnsetMark};
 use crate::guest::Invalid;
 use crate::guest::caps::nearest;
@@ -41,7 +42,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) layer: LayerId,
     pub(crate) mistakes: &'a mut Vec<Mistake>,
     pub(crate) functions: &'a mut Vec<mlua::Function>,
-    path: Vec<String>,
+    layers: Rc<[LayerId]>,
+    path: Vec<Key>,
 }
 
 impl<'a> Reader<'a> {
@@ -54,6 +56,7 @@ impl<'a> Reader<'a> {
             layer,
             mistakes,
             functions,
+            layers: Rc::new([layer]),
             path: Vec::new(),
         }
     }
@@ -62,7 +65,7 @@ impl<'a> Reader<'a> {
         self.mistakes.push(Mistake {
             code,
             message,
-            path: self.path.clone(),
+            path: self.path.iter().map(ToString::to_string).collect(),
             at,
             layer: self.layer,
             help,
@@ -70,10 +73,13 @@ impl<'a> Reader<'a> {
     }
 
     fn node(&self, value: Value) -> Node {
-        Node::new(value, self.layer)
+        Node {
+            value,
+            layers: Rc::clone(&self.layers),
+        }
     }
 
-    fn below<T>(&mut self, key: impl Into<String>, read: impl FnOnce(&mut Self) -> T) -> T {
+    fn below<T>(&mut self, key: impl Into<Key>, read: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(key.into());
         let result = read(self);
         self.path.pop();
@@ -158,18 +164,18 @@ impl<'a> Reader<'a> {
             Type::List(item) => match value {
                 Lua::Table(table) => {
                     let items = self.read_list(table, item)?;
-                    Some(self.node(Value::List(items)))
+                    Some(self.node(Value::List(Rc::new(items))))
                 }
                 other => self.refuse(kind, other),
             },
             Type::OneOrList(item) => match value {
                 Lua::Table(table) => {
                     let items = self.read_list(table, item)?;
-                    Some(self.node(Value::List(items)))
+                    Some(self.node(Value::List(Rc::new(items))))
                 }
                 one => {
                     let one = self.read(one, item)?;
-                    Some(self.node(Value::List(vec![one])))
+                    Some(self.node(Value::List(Rc::new(vec![one]))))
                 }
             },
             Type::Map(key, item) => match value {
@@ -184,7 +190,10 @@ impl<'a> Reader<'a> {
                 Lua::Table(table) => Some(self.read_record(table, record)),
                 one => {
                     let value = self.read(one, &record.field(field)?.kind)?;
-                    Some(self.node(Value::Map(BTreeMap::from([((*field).to_owned(), value)]))))
+                    Some(self.node(Value::Map(Rc::new(BTreeMap::from([(
+                        Key::Borrowed(field),
+                        value,
+                    )])))))
                 }
             },
             Type::Parsed(record, parse) => match value {
@@ -194,8 +203,8 @@ impl<'a> Reader<'a> {
                         let layer = self.layer;
                         let map = map
                             .into_iter()
-                            .map(|(k, v)| (k, Node::new(Value::Leaf(v), layer)));
-                        Some(self.node(Value::Map(map.collect())))
+                            .map(|(k, v)| (Key::Owned(k), Node::new(Value::Leaf(v), layer)));
+                        Some(self.node(Value::Map(Rc::new(map.collect()))))
                     }
                     Ok(other) => Some(self.node(Value::Leaf(other))),
                     Err(invalid) => self.invalid(invalid),
@@ -306,7 +315,7 @@ impl<'a> Reader<'a> {
             return None;
         };
         let items = self.read_list(&append.0, item)?;
-        Some(self.node(Value::Append(items)))
+        Some(self.node(Value::Append(Rc::new(items))))
     }
 
     /// A table whose keys are exactly 1 to n.
@@ -404,15 +413,15 @@ impl<'a> Reader<'a> {
             });
             let node = self.below(name.clone(), |reader| reader.read(&value, item));
             if let (true, Some(node)) = (is_valid, node) {
-                map.insert(name, node);
+                map.insert(Key::Owned(name), node);
             }
         }
-        self.node(Value::Map(map))
+        self.node(Value::Map(Rc::new(map)))
     }
 
     /// A table of known fields.
     pub(crate) fn read_record(&mut self, table: &Table, record: &'static Record) -> Node {
-        let mut map: BTreeMap<String, Node> = BTreeMap::new();
+        let mut map: BTreeMap<Key, Node> = BTreeMap::new();
         let mut chosen: Option<String> = None;
         for (name, value) in self.entries(table) {
             let Some(field) = record.field(&name) else {
@@ -438,28 +447,28 @@ impl<'a> Reader<'a> {
                 }
                 chosen = Some(name.clone());
             }
-            let Some(node) = self.below(name.clone(), |reader| reader.read(&value, &field.kind)) else {
+            let Some(node) = self.below(field.name, |reader| reader.read(&value, &field.kind)) else {
                 continue;
             };
             match field.inside {
-                None => match map.get_mut(&name) {
+                None => match map.get_mut(name.as_str()) {
                     Some(there) => there.merge(&node, Some(&field.kind)),
                     None => {
-                        map.insert(name, node);
+                        map.insert(Key::Borrowed(field.name), node);
                     }
                 },
                 Some(into) => {
                     let layer = self.layer;
                     let outer = map
-                        .entry(into.to_owned())
-                        .or_insert_with(|| Node::new(Value::Map(BTreeMap::new()), layer));
+                        .entry(Key::Borrowed(into))
+                        .or_insert_with(|| Node::new(Value::Map(Rc::default()), layer));
                     if let Value::Map(inner) = &mut outer.value {
-                        inner.insert(name, node);
+                        Rc::make_mut(inner).insert(Key::Borrowed(field.name), node);
                     }
                 }
             }
         }
-        self.node(Value::Map(map))
+        self.node(Value::Map(Rc::new(map)))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a recipe said, in the schema's one form, with the layer that said it; and how layers merge.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde_json::Value as Json;
 
@@ -9,21 +11,28 @@ use crate::guest::schema::{Record, Type};
 /// The number of a layer: one body of a `guest` or a `template`.
 pub(crate) type LayerId = u32;
 
+/// A key; a field's name is the schema's own.
+pub(crate) type Key = Cow<'static, str>;
+
+/// A table with names. Shared: a thousand guests of one template have its tables in common, and only what one
+/// of them changes is copied.
+pub(crate) type Entries = Rc<BTreeMap<Key, Node>>;
+
 /// A value and the layers that set it, the deciding one last.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) value: Value,
-    pub(crate) layers: Vec<LayerId>,
+    pub(crate) layers: Rc<[LayerId]>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     /// A text, number or truth value, as the specification's JSON has it.
     Leaf(Json),
-    List(Vec<Node>),
-    Map(BTreeMap<String, Node>),
+    List(Rc<Vec<Node>>),
+    Map(Entries),
     /// Joins the inherited list.
-    Append(Vec<Node>),
+    Append(Rc<Vec<Node>>),
     /// Removes what is inherited.
     Unset,
     /// The name of a secret.
@@ -36,7 +45,7 @@ impl Node {
     pub(crate) fn new(value: Value, layer: LayerId) -> Self {
         Self {
             value,
-            layers: vec![layer],
+            layers: Rc::new([layer]),
         }
     }
 
@@ -59,6 +68,10 @@ impl Node {
         }
     }
 
+    fn add_layers(&mut self, over: &Node) {
+        self.layers = self.layers.iter().chain(over.layers.iter()).copied().collect();
+    }
+
     /// Lays `over` on top of this node.
     pub(crate) fn merge(&mut self, over: &Node, kind: Option<&Type>) {
         match (&mut self.value, &over.value) {
@@ -67,10 +80,11 @@ impl Node {
                     Some(Type::Record(r) | Type::Short(_, r) | Type::Parsed(r, _)) => Some(*r),
                     _ => None,
                 };
+                let base = Rc::make_mut(base);
                 if let Some(record) = record {
                     replace_choice(base, over_map, record);
                 }
-                for (key, value) in over_map {
+                for (key, value) in over_map.iter() {
                     let below = match kind {
                         Some(Type::Map(_, item)) => Some(*item),
                         _ => record.and_then(|r| r.field(key)).map(|f| &f.kind),
@@ -82,31 +96,27 @@ impl Node {
                         }
                     }
                 }
-                self.layers.extend(&over.layers);
+                self.add_layers(over);
             }
             (Value::List(base) | Value::Append(base), Value::Append(more)) => {
-                base.extend(more.iter().cloned());
-                self.layers.extend(&over.layers);
+                Rc::make_mut(base).extend(more.iter().cloned());
+                self.add_layers(over);
             }
             _ => {
-                let mut layers = std::mem::take(&mut self.layers);
-                layers.extend(&over.layers);
-                *self = Node {
-                    value: over.value.clone(),
-                    layers,
-                };
+                self.add_layers(over);
+                self.value = over.value.clone();
             }
         }
     }
 }
 
 /// A layer that says `http` means it instead of an inherited `tcp`.
-fn replace_choice(base: &mut BTreeMap<String, Node>, over: &BTreeMap<String, Node>, record: &Record) {
+fn replace_choice(base: &mut BTreeMap<Key, Node>, over: &BTreeMap<Key, Node>, record: &Record) {
     let chooses = |name: &&str| {
         over.get(*name)
             .is_some_and(|node| !matches!(node.value, Value::Unset))
     };
     if record.one_of.iter().any(chooses) {
-        base.retain(|key, _| !record.one_of.contains(&key.as_str()) || over.contains_key(key));
+        base.retain(|key, _| !record.one_of.contains(&key.as_ref()) || over.contains_key(key));
     }
 }
