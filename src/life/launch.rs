@@ -1,6 +1,6 @@
 //! Carries out the steps of a start, and undoes them.
 //!
-//! What was done on the host is kept as a list of [`Undo`]; the same list takes everything back when a step
+//! What was done on the host is kept as a list of `Undo`s; the same list takes everything back when a step
 //! fails, and when a context has ended. If hostel is killed in the middle, nothing is lost by that: all of it is
 //! found again in the kernel by the context's number (`sweep`).
 

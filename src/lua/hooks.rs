@@ -1,7 +1,7 @@
 //! Hooks: functions of a recipe that run on the host around a guest's start and stop.
 //!
 //! Only the recipe's path and hash are kept with an applied guest. To run a hook, the recipe is evaluated again in a
-//! child, compared with the hash, and the function is called there with a [handle](Handle): all its power. The child
+//! child, compared with the hash, and the function is called there with a handle: all its power. The child
 //! leads a process group, so that nothing that the hook started outlives its timeout.
 
 use std::collections::BTreeMap;

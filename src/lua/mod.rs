@@ -1,7 +1,7 @@
-//! The Lua side: recipes to [`Spec`](crate::guest::Spec)s, hooks, and what is wrong with them.
+//! The Lua side: recipes to [`Spec`]s, hooks, and what is wrong with them.
 //!
 //! A recipe is hermetic: it sees string, table, math, utf8 and hostel's words, and the same text always gives the
-//! same specifications. [`evaluate`] reads one in a process of its own, whose processor time and memory the
+//! same specifications. [`evaluate()`] reads one in a process of its own, whose processor time and memory the
 //! kernel bounds; the limits inside the Lua state are there for good messages.
 //!
 //! ```text

@@ -73,6 +73,7 @@ fn mistakes_have_a_place_and_end_with_1() {
 }
 
 #[test]
+// SIGTERM and not SIGINT: what runs in the background of a script has SIGINT ignored, and hostel respects that.
 fn a_signal_unwinds_and_cannot_be_caught() {
     use std::io::{BufRead as _, Read as _};
     let place = Place::new();
@@ -93,11 +94,11 @@ fn a_signal_unwinds_and_cannot_be_caught() {
     out.read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!((rest.as_str(), output.status.code()), ("closed\n", Some(130)));
+    assert_eq!((rest.as_str(), output.status.code()), ("closed\n", Some(143)));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("interrupted by SIGINT"), "{stderr}");
+    assert!(stderr.contains("interrupted by SIGTERM"), "{stderr}");
 }

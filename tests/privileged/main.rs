@@ -49,6 +49,7 @@ files! {
     lua_primitives,
     netlink,
     own_init,
+    spectator,
     terminal,
     waiting,
 }

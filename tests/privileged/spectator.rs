@@ -1,0 +1,82 @@
+//! The spectator, context 1: sees every process of the host and of every guest, and has power over none.
+
+use crate::support::{World, tests};
+
+tests! {
+    [Root, Cgroup2, Bpf, Busybox] => it_sees_a_guests_process_and_every_way_to_touch_it_is_refused,
+    [Root, Cgroup2, Bpf] => it_has_no_capability_over_the_host,
+}
+
+/// Tries every way to signal, trace or change a process, and prints what each gave.
+const TRY: &str = r#"
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+target = int(sys.argv[1])
+print("seen", os.path.isdir(f"/proc/{target}"), open(f"/proc/{target}/comm").read().strip())
+def call(name, number, *args):
+    ctypes.set_errno(0)
+    result = libc.syscall(number, *args)
+    print(name, os.strerror(ctypes.get_errno()) if result == -1 else "DONE")
+def attempt(name, what):
+    try:
+        what()
+        print(name, "DONE")
+    except OSError as error:
+        print(name, os.strerror(error.errno))
+call("kill", 62, target, 9)
+call("tkill", 200, target, 9)
+call("tgkill", 234, target, target, 9)
+info = (ctypes.c_int * 32)(9, 0, -1)
+call("sigqueue", 129, target, 9, info)
+pidfd = libc.syscall(434, target, 0)
+call("pidfd_send_signal", 424, pidfd, 9, None, 0)
+call("pidfd_getfd", 438, pidfd, 0, 0)
+call("ptrace", 101, 16, target, None, None)
+call("seize", 101, 0x4206, target, None, None)
+word = ctypes.create_string_buffer(8)
+class Vec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+local, remote = Vec(ctypes.addressof(word), 8), Vec(0x400000, 8)
+call("process_vm_readv", 310, target, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
+call("process_vm_writev", 311, target, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
+call("setpriority", 141, 0, target, 5)
+call("prlimit", 302, target, 7, (ctypes.c_ulong * 2)(1, 1), None)
+call("sched_setaffinity", 203, target, 8, ctypes.byref(ctypes.c_ulong(1)))
+call("setns", 308, pidfd, 0x00020000)
+for file in ["oom_score_adj", "comm", "mem", "clear_refs", "attr/current", "coredump_filter", "timerslack_ns"]:
+    attempt("write " + file, lambda: os.close(os.open(f"/proc/{target}/{file}", os.O_WRONLY)))
+for file in ["environ", "maps", "fd", "root", "cwd", "exe"]:
+    path = f"/proc/{target}/{file}"
+    attempt("read " + file, lambda: os.listdir(path) if file in ("fd", "root", "cwd") else os.close(os.open(path, os.O_RDONLY)))
+"#;
+
+fn it_sees_a_guests_process_and_every_way_to_touch_it_is_refused(world: &World) {
+    let recipe = world.file(
+        "seen.lua",
+        &format!(
+            r#"guest "seen" {{ image = "busybox", xid = {}, services = {{ target = {{ exec = {{ "sleep", "1000" }} }} }} }}"#,
+            world.xid(0)
+        ),
+    );
+    world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
+    let status = world.hostel(["status", "seen", "--json"]).ok().stdout;
+    let pid = status.split("\"pid\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).unwrap();
+    let pid = pid.trim();
+    let tried = world.hostel(["context", "--xid", "1", "--", "python3", "-c", TRY, pid]).ok().stdout_has("seen True");
+    // Every line but the first is a refusal.
+    let done: Vec<&str> = tried.stdout.lines().filter(|line| line.ends_with("DONE")).collect();
+    assert_eq!(done, Vec::<&str>::new(), "{}", tried.stdout);
+    assert_eq!(tried.stdout.lines().count(), 28, "{}", tried.stdout);
+    // It still runs.
+    let again = world.hostel(["status", "seen", "--json"]).ok().stdout;
+    assert!(again.contains(pid), "{again}");
+    world.hostel(["destroy", "seen", "--force"]).ok();
+}
+
+fn it_has_no_capability_over_the_host(world: &World) {
+    let line = "hostname changed 2>&1; date -s 2001-01-01 2>&1; echo 1 > /proc/sys/kernel/sysrq; echo alive";
+    let tried = world.hostel(["context", "--xid", "1", "--", "sh", "-c", line]).run();
+    tried.stdout_has("alive");
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_ne!(host.trim(), "changed");
+}
