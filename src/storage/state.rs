@@ -149,7 +149,8 @@ fn slurp(file: &File, path: &Path) -> Result<Vec<u8>> {
     if !meta.is_file() {
         return Err(damaged(path, "is not a file"));
     }
-    let mut text = Vec::new();
+    let expected = usize::try_from(meta.len().min(MAX_BYTES)).unwrap_or(0);
+    let mut text = Vec::with_capacity(expected + 1);
     file.take(MAX_BYTES + 1)
         .read_to_end(&mut text)
         .context(|| format!("read `{}`", path.display()))?;

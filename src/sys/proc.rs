@@ -3,6 +3,7 @@
 //! A process may end between any two reads: "gone" is `None`, never an error. Its name is whatever it chose,
 //! spaces, parentheses and newlines included, so nothing is parsed from before the last parenthesis.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -83,10 +84,20 @@ pub fn status(pid: HostPid) -> Result<Option<Status>> {
     Ok(read(pid, "status")?.map(|text| parse_status(&text)))
 }
 
+/// A file of procfs. Its length is not known before it was read, and growing from nothing takes eight reads.
+pub(super) fn whole(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096);
+    // `take` keeps the standard library from asking for the length, which is 0.
+    std::fs::File::open(path)?
+        .take(u64::MAX)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The file `name` of `pid` as text; `None` when the process is gone.
 fn read(pid: HostPid, name: &str) -> Result<Option<String>> {
     let path = format!("/proc/{pid}/{name}");
-    match std::fs::read(&path) {
+    match whole(&path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         // ENOENT before the open, ESRCH after it.
         Err(source)

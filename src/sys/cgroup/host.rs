@@ -166,8 +166,8 @@ impl Host {
     /// Reads what is mounted from `/proc/self/mountinfo`.
     pub fn detect() -> Result<Self> {
         let path = "/proc/self/mountinfo";
-        let text = std::fs::read_to_string(path).context(|| format!("read `{path}`"))?;
-        let mut host = Self::from_mountinfo(&text);
+        let text = crate::sys::proc::whole(path).context(|| format!("read `{path}`"))?;
+        let mut host = Self::from_mountinfo(&String::from_utf8_lossy(&text));
         if let Some(unified) = &mut host.unified {
             let file = unified.path.join("cgroup.controllers");
             let text = std::fs::read_to_string(&file).context(|| format!("read `{}`", file.display()))?;
