@@ -50,6 +50,23 @@ pub struct Limits {
     pub rlimits: BTreeMap<RlimitKind, Rlimit>,
 }
 
+impl fmt::Display for Limits {
+    /// What processes use together, in one line: `memory 256M, pids 64`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One place knows the names of the fields: their serialization.
+        let value = serde_json::to_value(self).unwrap_or_default();
+        let fields = value.as_object().into_iter().flatten();
+        let words: Vec<String> = fields
+            .filter(|(name, _)| !matches!(name.as_str(), "rlimits" | "nice" | "disk"))
+            .map(|(name, value)| match value.as_str() {
+                Some(text) => format!("{name} {text}"),
+                None => format!("{name} {value}"),
+            })
+            .collect();
+        f.pad(&words.join(", "))
+    }
+}
+
 /// Throttling of one block device, in bytes and operations a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::host::Host;
 use crate::error::{Error, Kind, Result};
-use crate::guest::{GuestName, HostPid, Init, Spec, Xid};
+use crate::guest::{GuestName, HostPid, Init, Limits, Spec, Xid};
 use crate::storage::state::{self, Applied};
 use crate::sys::cgroup::Group;
 use crate::sys::proc;
@@ -108,6 +108,26 @@ pub fn status(host: &Host, name: &GuestName) -> Result<Status> {
     status.memory_bytes = glance.memory.map(|bytes| bytes.0);
     status.cpu_us = glance.cpu_micros;
     Ok(status)
+}
+
+/// The limits that hold for a guest: while it runs those that the kernel enforces, else those that it would get.
+pub fn limits(host: &Host, name: &GuestName) -> Result<Limits> {
+    let applied = applied(host, name)?;
+    let wanted = applied.started.unwrap_or(applied.spec).limits;
+    match group(host, applied.xid)? {
+        Some(group) if group.is_populated()? => {
+            let Limits {
+                nice, rlimits, disk, ..
+            } = wanted;
+            Ok(Limits {
+                disk,
+                nice,
+                rlimits,
+                ..group.read_limits()?
+            })
+        }
+        _ => Ok(wanted),
+    }
 }
 
 /// What was applied for a guest; an error that names it when there is none.

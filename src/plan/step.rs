@@ -127,8 +127,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Cgroup(limits) if **limits == Limits::default() => f.write_str("make its cgroup"),
-            Step::Cgroup(limits) => write!(f, "make its cgroup with {}", LimitList(limits)),
-            Step::Narrow(limits) => write!(f, "limit its own cgroup to {}", LimitList(limits)),
+            Step::Cgroup(limits) => write!(f, "make its cgroup with {limits}"),
+            Step::Narrow(limits) => write!(f, "limit its own cgroup to {limits}"),
             Step::Admit(None) => f.write_str("let its own network stack pass"),
             Step::Admit(Some(addrs)) => write!(f, "confine its sockets to {}", list(addrs)),
             Step::Address(address, device) => write!(f, "add address {address} to `{device}`"),
@@ -204,23 +204,4 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The limits of a cgroup in one line.
-struct LimitList<'a>(&'a Limits);
-
-impl fmt::Display for LimitList<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One place knows the names of the fields: their serialization.
-        let value = serde_json::to_value(self.0).unwrap_or_default();
-        let fields = value.as_object().into_iter().flatten();
-        let words: Vec<String> = fields
-            .filter(|(name, _)| !matches!(name.as_str(), "rlimits" | "nice" | "disk"))
-            .map(|(name, value)| match value.as_str() {
-                Some(text) => format!("{name} {text}"),
-                None => format!("{name} {value}"),
-            })
-            .collect();
-        f.write_str(&words.join(", "))
-    }
 }

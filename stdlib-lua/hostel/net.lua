@@ -119,7 +119,7 @@ end
 --- The addresses of a network. `reserve`: how many at its beginning are left to others.
 function M.pool(text, options)
   if type(text) ~= "string" then
-    fail("pool takes a network such as \"10.20.0.0/16\", not a " .. type(text))
+    fail('pool takes a network such as "10.20.0.0/16", not a ' .. type(text))
   end
   for key in pairs(options or {}) do
     if key ~= "reserve" then

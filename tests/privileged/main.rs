@@ -15,6 +15,8 @@ mod support;
 
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigHandler, Signal};
+
 /// Declares every file of this directory. A file that is not named here fails the suite.
 macro_rules! files {
     ($($file:ident),* $(,)?) => {
@@ -55,5 +57,11 @@ files! {
 }
 
 fn main() -> ExitCode {
+    // What a runner has in the background of a script begins with SIGINT and SIGQUIT ignored, and hands that on:
+    // Ctrl-C would mean nothing in the terminals of the tests.
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        // SAFETY: the default action is no handler, and nothing else runs yet.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.expect("a signal's default action");
+    }
     support::run(tests(), FILES)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
+use serde::Serialize;
 
 use crate::Result;
 use crate::cli::args::OneGuest;
@@ -11,6 +12,7 @@ use crate::cli::output::human;
 use crate::cli::output::table::clean;
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
+use crate::guest::Limits;
 use crate::life::Host;
 use crate::life::observe;
 
@@ -19,9 +21,17 @@ use crate::life::observe;
 pub(crate) struct Status {
     #[command(flatten)]
     guest: OneGuest,
-    /// Print JSON: one object with `name`, `xid`, `state` and what can be seen of it
+    /// Print JSON: one object with `name`, `xid`, `state`, `limits` and what can be seen of it
     #[arg(long)]
     json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    status: &'a observe::Status,
+    limits: &'a Limits,
 }
 
 impl Verb for Status {
@@ -32,9 +42,14 @@ impl Verb for Status {
     ];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
-        let status = observe::status(&Host::open()?, &self.guest.guest)?;
+        let host = Host::open()?;
+        let status = observe::status(&host, &self.guest.guest)?;
+        let limits = observe::limits(&host, &self.guest.guest)?;
         if self.json {
-            session.json(&status)?;
+            session.json(&Whole {
+                status: &status,
+                limits: &limits,
+            })?;
             return Ok(Exit::Success);
         }
         let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
@@ -57,6 +72,7 @@ impl Verb for Status {
                 "addresses",
                 Some(addresses.join(" ")).filter(|text| !text.is_empty()),
             ),
+            ("limits", Some(limits.to_string()).filter(|text| !text.is_empty())),
             ("image", Some(status.image)),
             (
                 "autostart",
