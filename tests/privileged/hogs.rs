@@ -1,0 +1,108 @@
+//! Guests that take all they can get: held to their limits, which change while they run, and the guest beside
+//! them goes on.
+
+use std::time::{Duration, Instant};
+
+use crate::life::{destroy, running};
+use crate::support::{Output, World, tests};
+
+tests! {
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("memory")] => a_memory_hog_is_held,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("pids")] => a_fork_bomb_is_held,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("cpu")] => a_spinner_is_held,
+}
+
+fn sh(world: &World, name: &str, script: &str) -> Output {
+    world.hostel(["exec", name, "--", "sh", "-c", script]).run()
+}
+
+/// Two guests, the first with this limit.
+fn guests(world: &World, limit: &str) {
+    running(world, "hog", 0, &format!("limits = {{ {limit} }},"));
+    running(world, "other", 1, "");
+}
+
+fn goes_on(world: &World) {
+    sh(world, "other", "echo $((6 * 7))").code(0).stdout("42\n");
+    sh(world, "hog", "true").code(0);
+}
+
+fn a_memory_hog_is_held(world: &World) {
+    guests(world, "memory = \"32M\", swap = \"0\"");
+    // Reads a line that never ends, into memory.
+    sh(world, "hog", "tail /dev/zero").code(128 + 9);
+    goes_on(world);
+    let fill = "dd if=/dev/zero of=/dev/shm/fill bs=1M count=48 2>/dev/null";
+    sh(world, "hog", &format!("{fill}; rm /dev/shm/fill; exit $?"));
+    assert_ne!(sh(world, "hog", fill).status, 0);
+    sh(world, "hog", "rm -f /dev/shm/fill");
+
+    world.hostel(["set", "hog", "memory=128M"]).ok();
+    sh(world, "hog", fill).code(0);
+    // What is in use is not taken away.
+    world.hostel(["set", "hog", "memory=32M"]).run().code(1).stderr_has("stop something in");
+    sh(world, "hog", "stat -c %s /dev/shm/fill").code(0).stdout("50331648\n");
+    sh(world, "hog", "rm /dev/shm/fill").code(0);
+    world.hostel(["set", "hog", "memory=32M"]).ok();
+    assert_ne!(sh(world, "hog", fill).status, 0);
+    goes_on(world);
+    destroy(world, "hog");
+    destroy(world, "other");
+}
+
+fn a_fork_bomb_is_held(world: &World) {
+    guests(world, "pids = 32");
+    let count = |world: &World| -> u32 {
+        let status = world.hostel(["status", "--json", "hog"]).ok().stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        u32::try_from(status["processes"].as_u64().unwrap()).unwrap()
+    };
+    // As many as there can be, and the shell ends with the first that there cannot.
+    let bomb = "for n in $(seq 500); do sleep 60 & done";
+    world.hostel(["exec", "hog", "--", "sh", "-c", bomb]).silent().run();
+    let full = || count(world) >= 29;
+    assert!(crate::support::eventually(Duration::from_secs(10), full), "{}", count(world));
+    assert!(count(world) <= 32);
+    sh(world, "other", "echo $((6 * 7))").code(0).stdout("42\n");
+
+    // Raised while it is full, there is room for the administrator.
+    world.hostel(["set", "hog", "pids=40"]).ok();
+    sh(world, "hog", "true").code(0);
+    assert!(count(world) <= 40);
+    world.hostel(["stop", "--kill", "hog"]).ok();
+    world.hostel(["start", "hog"]).ok();
+    goes_on(world);
+    let many = "for n in $(seq 60); do sleep 60 & done";
+    world.hostel(["set", "hog", "pids=100"]).ok();
+    world.hostel(["exec", "hog", "--", "sh", "-c", many]).silent().run();
+    assert!(count(world) >= 60, "{}", count(world));
+    destroy(world, "hog");
+    destroy(world, "other");
+}
+
+fn a_spinner_is_held(world: &World) {
+    guests(world, "cpus = 0.2");
+    let spin = "(while :; do :; done) & (while :; do :; done) & exit 0";
+    world.hostel(["exec", "hog", "--", "sh", "-c", &format!("({spin}) >/dev/null 2>&1")]).ok();
+    // An upper bound, which holds however busy the host is: half as much again for periods cut off at both ends.
+    let spends_at_most = |share: f64| {
+        let used = || {
+            let status = world.hostel(["status", "--json", "hog"]).ok().stdout;
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            Duration::from_micros(status["cpu_us"].as_u64().unwrap())
+        };
+        let (before, began) = (used(), Instant::now());
+        let enough = || began.elapsed() > Duration::from_secs(1);
+        assert!(crate::support::eventually(Duration::from_secs(10), enough));
+        let spent = used().saturating_sub(before);
+        assert!(spent.as_secs_f64() <= began.elapsed().as_secs_f64() * share * 1.5, "{spent:?}");
+    };
+    spends_at_most(0.2);
+    goes_on(world);
+    world.hostel(["set", "hog", "cpus=0.5"]).ok();
+    spends_at_most(0.5);
+    world.hostel(["set", "hog", "cpus=0.1"]).ok();
+    spends_at_most(0.1);
+    destroy(world, "hog");
+    destroy(world, "other");
+}

@@ -1,0 +1,154 @@
+//! What the root of a guest cannot do, to its host and to the guest beside it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::debian_services::debian;
+use crate::life::{destroy, running};
+use crate::support::{World, eventually, tests};
+
+tests! {
+    [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => what_only_the_host_may_is_refused,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => killing_every_process_hurts_nobody_else,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => guests_see_only_their_own,
+}
+
+/// System calls by number (x86-64 and aarch64) and what each must say; perl is in every Debian.
+const REFUSED: &str = r#"
+use Errno; use Socket; use POSIX ();
+my $arm = (POSIX::uname())[4] eq "aarch64";
+my %n = $arm
+  ? (init_module => 105, finit_module => 273, clock_settime => 112, settimeofday => 170, adjtimex => 171, mount => 40,
+     reboot => 142, swapon => 224, kexec_load => 104, acct => 89, open_by_handle_at => 265, syslog => 116)
+  : (init_module => 175, finit_module => 313, clock_settime => 227, settimeofday => 164, adjtimex => 159, mount => 165,
+     reboot => 169, swapon => 167, kexec_load => 246, acct => 163, open_by_handle_at => 304, syslog => 103);
+sub told { my ($what, $ok) = @_; my $e = 0 + $!; print "$what ", ($ok ? "ALLOWED" : $e == 1 ? "EPERM" : $!{ENOSYS} ? "ENOSYS" : "errno $e"), "\n" }
+sub call { my ($name, @args) = @_; $! = 0; told($name, syscall($n{$name}, @args) >= 0) }
+my $time = pack("qq", 1000000000, 0);
+call("init_module", "x" x 64, 64, "");
+call("finit_module", 0, "", 0);
+call("clock_settime", 0, $time);
+call("settimeofday", $time, 0);
+call("mount", "/dev/vda", "/mnt", "ext4", 0, 0);
+call("mount", "none", "/mnt", "tmpfs", 0, 0);
+call("swapon", "/etc/hostname", 0);
+call("kexec_load", 0, 0, 0, 0);
+call("acct", "/etc/hostname");
+call("syslog", 3, "x" x 64, 64);
+told("raw", socket(my $r, PF_INET, SOCK_RAW, 1));
+told("raw6", socket(my $s, PF_INET6, SOCK_RAW, 58));
+told("packet", socket(my $p, 17, SOCK_RAW, 0));
+told("packet-dgram", socket(my $d, 17, SOCK_DGRAM, 0));
+"#;
+
+fn what_only_the_host_may_is_refused(world: &World) {
+    let recipe = debian(world, "web", "services = { nap = { exec = { \"sleep\", \"1000\" } } },");
+    world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
+    let before = host_facts();
+    let clock = Instant::now();
+    let wall = std::time::SystemTime::now();
+
+    let told = world.hostel(["exec", "web", "--", "perl", "-"]).stdin(REFUSED).ok().stdout;
+    // A kernel without modules or kexec has not even the call.
+    let is_refused = |line: &str| {
+        let may_lack = line.contains("_module ") || line.starts_with("kexec_load ");
+        line.ends_with(" EPERM") || (may_lack && line.ends_with(" ENOSYS"))
+    };
+    let wrong: Vec<&str> = told.lines().filter(|line| !is_refused(line)).collect();
+    assert!(wrong.is_empty() && told.lines().count() == 14, "{told}");
+
+    let denied = |argv: &[&str]| {
+        let out = world.hostel(["exec", "web", "--"].iter().chain(argv)).run();
+        assert_ne!(out.status, 0, "{out}");
+        let says = ["not permitted", "ermission denied", "must be "];
+        assert!(says.iter().any(|text| out.stderr.contains(text)), "{out}");
+    };
+    denied(&["mknod", "/root/disk", "b", "8", "0"]);
+    denied(&["mknod", "/root/null", "c", "1", "3"]);
+    denied(&["date", "-s", "2001-01-01"]);
+    denied(&["ip", "addr", "add", "127.99.99.99/32", "dev", "lo"]);
+    denied(&["ip", "link", "set", "lo", "down"]);
+    denied(&["ip", "route", "add", "blackhole", "198.51.100.0/24"]);
+    denied(&["hostname", "other"]);
+    denied(&["mount", "-t", "proc", "proc", "/mnt"]);
+    denied(&["mount", "--bind", "/etc", "/mnt"]);
+    denied(&["umount", "/proc"]);
+    denied(&["sysctl", "-w", "kernel.panic=1"]);
+    denied(&["chroot", "--userspec=0", "/", "ip", "addr", "add", "127.99.99.98/32", "dev", "lo"]);
+    for path in ["/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/sys/kernel/mm/ksm/run"] {
+        let out = world.hostel(["exec", "web", "--", "sh", "-c", &format!("echo 0 > {path}")]).run();
+        assert_ne!(out.status, 0, "{out}");
+    }
+    assert_eq!(host_facts(), before);
+    // The clock went on as clocks do.
+    let drift = wall.elapsed().unwrap().abs_diff(clock.elapsed());
+    assert!(drift < Duration::from_secs(5), "{drift:?}");
+    world.hostel(["destroy", "--force", "web"]).deadline(120).ok();
+}
+
+/// What a guest that got out would have changed.
+fn host_facts() -> BTreeMap<String, String> {
+    let files = ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/panic", "/proc/sys/kernel/hostname", "/proc/modules"];
+    let mut facts: BTreeMap<String, String> = files
+        .into_iter()
+        .map(|path| (path.to_owned(), fs::read_to_string(path).unwrap_or_default()))
+        .collect();
+    // The second column of /proc/modules and on are counters that others move.
+    if let Some(modules) = facts.get_mut("/proc/modules") {
+        *modules = modules.lines().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>().join(" ");
+    }
+    let out = crate::support::tool("ip", ["-o", "address"]).ok().stdout;
+    facts.insert("addresses".to_owned(), out);
+    facts.insert("routes".to_owned(), crate::support::tool("ip", ["route"]).ok().stdout);
+    facts
+}
+
+const NAP: &str = "services = { nap = { exec = { \"sleep\", \"1000\" }, restart = \"never\" } },";
+
+fn killing_every_process_hurts_nobody_else(world: &World) {
+    running(world, "web", 0, NAP);
+    running(world, "other", 1, NAP);
+    let host = crate::support::tool("sleep", ["1000"]).deadline(60).spawn();
+    let alive = |name: &str| world.hostel(["exec", name, "--", "pidof", "sleep"]).run().status == 0;
+    assert!(eventually(Duration::from_secs(5), || alive("web") && alive("other")));
+    // Every number that there can be, as root, by shell built-ins alone: it kills itself last.
+    let script = "n=65535; while [ $n -ge 2 ]; do [ $n = $$ ] || kill -9 $n 2>/dev/null; n=$((n-1)); done; \
+                  kill -9 -1; echo end";
+    world.hostel(["exec", "web", "--", "sh", "-c", script]).run();
+    assert!(!alive("web"));
+    assert!(alive("other"));
+    host.signal(nix::sys::signal::Signal::SIGTERM);
+    // Had it been killed already, it would not be the 15 that ended it.
+    host.wait().code(128 + 15);
+    // Process 1 is not killed from inside: the guest goes on.
+    world.hostel(["exec", "web", "--", "true"]).ok();
+    destroy(world, "web");
+    destroy(world, "other");
+}
+
+fn guests_see_only_their_own(world: &World) {
+    running(world, "web", 0, NAP);
+    running(world, "other", 1, NAP);
+    let sh = |name: &str, script: &str| world.hostel(["exec", name, "--", "sh", "-c", script]).run();
+    // init, sleep, the shell and what it runs.
+    let count = sh("web", "ls -d /proc/[0-9]* | wc -l").stdout;
+    assert!(count.trim().parse::<u32>().unwrap() <= 6, "{count}");
+
+    // POSIX queues and shared memory are files of file systems of its own.
+    sh("web", "touch /dev/mqueue/q /dev/shm/s").code(0);
+    sh("other", "ls /dev/mqueue /dev/shm").code(0).stdout("/dev/mqueue:\n\n/dev/shm:\n");
+    assert!(!std::path::Path::new("/dev/mqueue/q").exists() && !std::path::Path::new("/dev/shm/s").exists());
+
+    // System V IPC: namespaces differ from each other's and from the host's.
+    let of = |name: &str, what: &str| sh(name, &format!("readlink /proc/self/ns/{what}")).code(0).stdout;
+    for what in ["ipc", "uts", "pid", "mnt", "user", "cgroup"] {
+        let host = fs::read_link(format!("/proc/self/ns/{what}")).unwrap();
+        let [web, other] = ["web", "other"].map(|name| of(name, what));
+        assert!(web != other && web.trim() != host.to_str().unwrap() && other.trim() != host.to_str().unwrap(), "{what}");
+    }
+    assert_eq!(sh("web", "hostname").stdout, "web\n");
+    assert_eq!(sh("other", "hostname").stdout, "other\n");
+    destroy(world, "web");
+    destroy(world, "other");
+}
