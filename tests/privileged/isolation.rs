@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::debian_services::debian;
+use crate::debian_services::{build, debian};
 use crate::life::{destroy, running};
-use crate::support::{World, eventually, tests};
+use crate::support::{Need, World, eventually, tests};
 
 tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => what_only_the_host_may_is_refused,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => killing_every_process_hurts_nobody_else,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => guests_see_only_their_own,
+    [Root, Cgroup2, Bpf, Verb("apply"), Debian, HostNetwork] within 420 => apt_installs_in_a_running_guest,
 }
 
 /// System calls by number (x86-64 and aarch64) and what each must say; perl is in every Debian.
@@ -151,4 +152,34 @@ fn guests_see_only_their_own(world: &World) {
     assert_eq!(sh("other", "hostname").stdout, "other\n");
     destroy(world, "web");
     destroy(world, "other");
+}
+
+fn apt_installs_in_a_running_guest(world: &World) {
+    // On the host's own network, for the mirrors; the rest of it is as every guest.
+    let shared = Need::LandlockScopes.probe().is_err();
+    let text = format!(
+        "guest \"web\" {{ image = \"debian:bookworm\", packages = {{ {} }}, xid = {}, net = {{ mode = \"host\", \
+         shared_abstract_sockets = {shared} }} }}\n",
+        crate::debian_services::PACKAGES,
+        world.xid(0)
+    );
+    let recipe = world.file("web.lua", &text);
+    build(world, &recipe);
+    world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
+    let script = "export DEBIAN_FRONTEND=noninteractive; apt-get update -q && \
+                  apt-get install -qy --no-install-recommends sudo iputils-ping libcap2-bin";
+    // As the host reaches its mirrors.
+    let proxies = ["http_proxy", "https_proxy", "no_proxy"].map(|name| ["--env", name]);
+    let proxies = proxies.into_iter().filter(|[_, name]| std::env::var_os(name).is_some());
+    let argv = [&["exec"], proxies.collect::<Vec<_>>().as_flattened(), &["web", "--", "sh", "-c", script]].concat();
+    world.hostel(argv).deadline(240).ok();
+    let sh = |script: &str| world.hostel(["exec", "web", "--", "sh", "-c", script]).ok().stdout;
+    assert_eq!(sh("stat -c '%A %U %G' /usr/bin/sudo"), "-rwsr-xr-x root root\n");
+    assert!(sh("dpkg -V sudo iputils-ping").is_empty());
+    // Capabilities of files, as packages set them: they hold in this user namespace only.
+    assert_eq!(sh("setcap cap_net_raw+ep /usr/bin/ping && getcap /usr/bin/ping"), "/usr/bin/ping cap_net_raw=ep\n");
+    // A set-user-id program works: an ordinary user becomes the guest's root by it.
+    let sudo = "useradd -m ann; echo 'ann ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ann; su ann -c 'sudo -n id -u'";
+    assert_eq!(sh(sudo), "0\n");
+    world.hostel(["destroy", "--force", "web"]).deadline(120).ok();
 }
