@@ -355,8 +355,15 @@ fn finished(busy: &mut Vec<Worker>) -> Result<(Worker, Result<()>)> {
             .map(|w| PollFd::new(w.child.pidfd.as_fd(), PollFlags::POLLIN))
             .collect();
         match nix::poll::poll(&mut fds, PollTimeout::NONE) {
-            // The workers have got the signal too, and undo what they are at.
-            Err(nix::errno::Errno::EINTR) => {}
+            // A terminal has sent the signal to the workers too; `kill` has not. Told twice, they undo once.
+            Err(nix::errno::Errno::EINTR) => {
+                if let Some(signal) = interrupt::pending() {
+                    for worker in busy.iter() {
+                        // ESRCH: it has just ended.
+                        let _ = pidfd::signal(&worker.child.pidfd, signal as i32);
+                    }
+                }
+            }
             Err(errno) => return Err(Error::os("wait for the work on guests", errno)),
             Ok(_) => {
                 if let Some(index) = fds.iter().position(|fd| fd.any().unwrap_or(false)) {

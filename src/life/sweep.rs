@@ -30,6 +30,7 @@ pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
         note(format!("scratch directory `{}`", path.display()));
     }
     sweep_builds(host, &mut note)?;
+    sweep_names(host, &mut note)?;
     if let Some(root) = host.existing_root()? {
         for name in root.groups()? {
             let Some(number) = number_of(&name) else { continue };
@@ -66,6 +67,42 @@ pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
         }
     }
     Ok(swept)
+}
+
+/// Numbers and locks of guests that are not there: what a build that was killed had taken before it made files.
+fn sweep_names(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
+    let names = |dir: std::path::PathBuf, is_link: bool| -> Vec<GuestName> {
+        let Ok(entries) = std::fs::read_dir(dir) else {
+            return Vec::new();
+        };
+        let name = |entry: std::fs::DirEntry| {
+            if is_link {
+                std::fs::read_link(entry.path()).ok()?.to_str()?.parse().ok()
+            } else {
+                entry.file_name().to_str()?.parse().ok()
+            }
+        };
+        entries.flatten().filter_map(name).collect()
+    };
+    let mut all = names(host.layout.xids(), true);
+    all.extend(names(host.layout.locks(), false));
+    all.sort();
+    all.dedup();
+    for name in all {
+        let lock = match lock::acquire(&host.layout, &name, Wait::No) {
+            Ok(lock) => lock,
+            Err(err) if err.kind() == Kind::Busy => continue,
+            Err(err) => return Err(err),
+        };
+        if state::read(&host.layout, &name)?.is_none() {
+            for number in xid::of_guest(&host.layout, &name)? {
+                note(format!("context id {number} of `{name}`, which is not there"));
+            }
+            xid::release(&host.layout, &name)?;
+            lock.remove(&host.layout, &name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Files without a specification: a build or a destroy that was killed.
