@@ -150,9 +150,12 @@ impl Inside<'_> {
 
     fn proc(&self) -> Result<(), Failure> {
         let target = self.own_dir("proc")?;
+        // What covers the hidden files lies below the procfs itself, out of sight.
+        let empty = super::masks::empty()?;
+        mount::attach(&empty, target)?;
         let proc = mount::new_fs(c"proc", &[], Attr::DATA)?;
-        mount::attach(&proc, target)?;
-        super::masks::hide(&proc)
+        mount::attach(&proc, &empty)?;
+        super::masks::hide(&proc, &empty)
     }
 
     fn sys(&mut self) -> Result<(), Failure> {

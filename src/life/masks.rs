@@ -59,22 +59,23 @@ pub(super) const READONLY_PATHS: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// A read-only file system with an empty file and an empty directory, for [`hide`]. It must be attached before it
+/// covers anything: before Linux 6.15 a mount that is attached nowhere cannot be cloned.
+pub(super) fn empty() -> Result<OwnedFd, Errno> {
+    let empty = mount::new_fs(c"tmpfs", &[(c"mode", Some(c"0555"))], Attr::DATA)?;
+    let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    nix::fcntl::openat(&empty, c"file", flags, Mode::empty())?;
+    nix::sys::stat::mkdirat(&empty, c"dir", Mode::from_bits_truncate(0o555))?;
+    mount::set_attr(&empty, Attr::RDONLY)?;
+    Ok(empty)
+}
+
 /// Hides and protects what is the host's in a procfs.
-pub(super) fn hide(proc: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn hide(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Failure> {
     let at = |name: &CStr| {
         let what = format!("`/proc/{}`", name.to_string_lossy());
         move |errno| Failure { errno, what }
     };
-    // One empty, read-only file system gives both an empty directory and an empty file.
-    let empty = mount::new_fs(c"tmpfs", &[(c"mode", Some(c"0555"))], Attr::DATA)?;
-    nix::fcntl::openat(
-        &empty,
-        c"file",
-        OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )?;
-    mount::set_attr(&empty, Attr::RDONLY)?;
-
     for name in HIDDEN_FILES {
         let Some(target) = target(proc, name).map_err(at(name))? else {
             continue;
@@ -86,7 +87,7 @@ pub(super) fn hide(proc: &OwnedFd) -> Result<(), Failure> {
         let Some(target) = target(proc, name).map_err(at(name))? else {
             continue;
         };
-        let cover = mount::clone_tree(Some(empty.as_fd()), c"", false).map_err(at(name))?;
+        let cover = mount::clone_tree(Some(empty.as_fd()), c"dir", false).map_err(at(name))?;
         mount::attach(cover, target).map_err(at(name))?;
     }
     for name in READONLY {

@@ -65,8 +65,9 @@ fn owned(result: libc::c_long) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// A detached copy of the mount at `path` below `dir` (with the mounts under it when `is_recursive`).
-/// An empty path is `dir` itself.
+/// A detached copy of the mount at `path` below `dir` (with the mounts under it when `is_recursive`), private: a copy
+/// of a shared mount is its peer (systemd shares all of them), and what is mounted in the one would appear in the
+/// other. An empty path is `dir` itself.
 pub fn clone_tree(dir: Option<BorrowedFd>, path: &CStr, is_recursive: bool) -> Result<OwnedFd, Errno> {
     let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
     if is_recursive {
@@ -74,7 +75,13 @@ pub fn clone_tree(dir: Option<BorrowedFd>, path: &CStr, is_recursive: bool) -> R
     }
     let dir = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
     // SAFETY: `path` is a C string that lives across the call.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
+    let tree = owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })?;
+    let private = MountAttr {
+        propagation: libc::MS_PRIVATE,
+        ..MountAttr::default()
+    };
+    set(tree.as_fd(), AT_RECURSIVE, &private)?;
+    Ok(tree)
 }
 
 /// A detached mount of a new instance of file system `kind`; an option without value is a flag.

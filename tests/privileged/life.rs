@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::support::{Need, World, eventually, hierarchies, tests, tool};
 
 tests! {
+    [Root, Cgroup2, Busybox] => nothing_is_mounted_on_a_host_that_shares_its_mounts,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_lives_and_goes,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => exit_codes_pass_through,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_has_its_own_names_and_processes,
@@ -195,4 +196,21 @@ fn a_guest_without_a_network_has_its_loopback(world: &World) {
     world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
     world.hostel(["exec", "web", "--", "ip", "address"]).ok().stdout_has("127.0.0.1/8");
     destroy(world, "web");
+}
+
+/// systemd makes every mount of the host shared. What a start mounts in the guest's tree must not appear in the
+/// host's, where the tree is too.
+fn nothing_is_mounted_on_a_host_that_shares_its_mounts(world: &World) {
+    tool("mount", ["--make-rshared", "/"]).ok();
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let recipe = world.file(
+        "shared.lua",
+        &format!(r#"guest "shared" {{ image = "busybox", xid = {} }}"#, world.xid(0)),
+    );
+    let before = mounts();
+    world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
+    assert_eq!(mounts(), before);
+    world.hostel(["exec", "shared", "--", "ls", "/proc/self/fd"]).ok();
+    world.hostel(["destroy", "shared", "--force"]).ok();
+    assert_eq!(mounts(), before);
 }
