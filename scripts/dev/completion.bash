@@ -7,7 +7,7 @@ _hostel_dev() {
   COMPREPLY=()
   [ -x "$script" ] || return 0
   case $previous in
-    --only) words='fmt clippy shell lua deny typos bpf doc unit privileged vm' ;;
+    --only) words='fmt clippy shell lua deny bpf doc unit privileged vm' ;;
     --images | --binaries | --binary) mapfile -t COMPREPLY < <(compgen -f -- "$current"); return 0 ;;
     *) words=$("$script" --help | grep -oE -- '^  --[a-z-]+' | tr -d ' ') ;;
   esac

@@ -1,6 +1,7 @@
 //! Addresses and devices, in a network namespace of the test's own.
 
 use std::fs::File;
+use std::time::Duration;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
 
@@ -10,7 +11,7 @@ use hostel::sys::netlink::{Loopback6, Netlink, Owner, Veth, lo_up};
 use ipnet::IpNet;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::support::{World, tests, tool};
+use crate::support::{World, eventually, tests, tool};
 
 tests! {
     [Root] => an_address_is_added_once_and_known_as_hostels,
@@ -164,7 +165,8 @@ fn a_routed_pair_joins_a_namespace(_: &World) {
     let mut inside = namespace.netlink();
     assert!(inside.device("eth0").unwrap().is_some());
     for address in addresses {
-        assert!(inside.has_address(address.addr()).unwrap());
+        // An IPv6 address is there when the kernel has noticed that the other end is up.
+        assert!(eventually(Duration::from_secs(5), || inside.has_address(address.addr()).unwrap()));
         assert!(!netlink.has_address(address.addr()).unwrap());
     }
     // The host reaches the guest by the route to it: nobody listens there, and the guest says so.
