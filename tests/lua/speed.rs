@@ -38,6 +38,10 @@ fn a_thousand_guests() {
             })
             .collect();
         times.sort();
-        println!("1000 guests {name}: median {:?}, best {:?}", times[10], times[0]);
+        println!(
+            "1000 guests {name}: median {:?}, best {:?}",
+            times[times.len() / 2],
+            times[0]
+        );
     }
 }
