@@ -175,13 +175,14 @@ impl Running {
     pub(crate) fn wait(mut self) -> Output {
         let mut status = None;
         loop {
-            let is_open = self.read_once(if status.is_some() {
-                Duration::ZERO
-            } else {
-                Duration::from_millis(50)
-            });
+            let mut is_open = self.read_once(Duration::from_millis(50));
             if let Some(status) = status {
                 self.is_reaped = true;
+                // What it wrote last is read before its end of file is seen, and a loaded machine takes its time.
+                let closed_by = Instant::now() + Duration::from_secs(2) * slowness();
+                while is_open && Instant::now() < closed_by {
+                    is_open = self.read_once(Duration::from_millis(50));
+                }
                 assert!(
                     !is_open,
                     "`{}` ended but left its output open in another process\n{}",
