@@ -68,6 +68,7 @@ fn words(command: &Command) -> Vec<String> {
 /// passed on.
 pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Span>) -> Result<Outcome> {
     let program = Program::Command(words(command));
+    let notes = Notes::begin()?;
     let own = host.own_context()?;
     if let (Some(own), Identity::Xid(_) | Identity::Spectator) = (own, context.identity) {
         return Err(Error::new(
@@ -92,7 +93,7 @@ pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Sp
         },
         Identity::Ephemeral => start(host, context, None, program, command)?,
     };
-    let waited = wait(&running.child, context.isolate.pid, timeout);
+    let waited = wait_noting(&notes, &running.child, context.isolate.pid, timeout);
     let memory_peak = match running.group() {
         Some(group) => group.memory_peak()?,
         None => None,
@@ -144,12 +145,20 @@ fn ephemeral(host: &Host, context: &Context, program: &Program, command: &Comman
 
 /// Waits for the first process, passing signals on.
 pub(super) fn wait(child: &Child, is_first: bool, timeout: Option<Span>) -> Result<Outcome> {
-    let notes = Notes::begin()?;
+    wait_noting(&Notes::begin()?, child, is_first, timeout)
+}
+
+/// The same with notes that were begun before the process was made, so that no signal falls in between.
+fn wait_noting(notes: &Notes, child: &Child, is_first: bool, timeout: Option<Span>) -> Result<Outcome> {
     let mut deadline = timeout.map(|t| Instant::now() + t.duration());
     let mut is_timed_out = false;
     let mut passed = None;
     let pidfd = &child.pidfd;
     loop {
+        if let Some(noted) = notes.take() {
+            passed = Some(noted.signal);
+            pass_on(child, is_first, noted);
+        }
         match pidfd::wait_until(pidfd.as_fd(), deadline) {
             Ok(true) => {
                 return Ok(Outcome {
@@ -176,12 +185,8 @@ pub(super) fn wait(child: &Child, is_first: bool, timeout: Option<Span>) -> Resu
                 );
                 deadline = Some(Instant::now() + GRACE);
             }
-            Err(err) if err.kind() == Kind::Interrupted => {
-                if let Some(noted) = notes.take() {
-                    passed = Some(noted.signal);
-                    pass_on(child, is_first, noted);
-                }
-            }
+            // Noted, and taken at the top.
+            Err(err) if err.kind() == Kind::Interrupted => {}
             Err(err) => return Err(err),
         }
     }

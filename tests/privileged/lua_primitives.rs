@@ -243,18 +243,19 @@ fn commands_run_in_guests(world: &World) {
 }
 
 fn ten_throwaway_servers(world: &World) {
-    let example = |name: &str| format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
-    let words = ["--recipe", &example("06-throwaway.lua"), "--count", "10"];
-    let file = example("08-ten-throwaway-servers.lua");
-    let out = world.hostel(["run", &file].iter().chain(&words)).deadline(100).ok().stdout;
+    // From the program itself: where it runs there may be no checkout.
+    let recipe = world.file("06-throwaway.lua", include_str!("../../examples/06-throwaway.lua"));
+    let file = world.file("08.lua", include_str!("../../examples/08-ten-throwaway-servers.lua"));
+    let (recipe, file) = (recipe.to_str().unwrap(), file.to_str().unwrap());
+    let out = world.hostel(["run", file, "--recipe", recipe, "--count", "10"]).deadline(100).ok().stdout;
     assert!(out.starts_with("10 servers are up\n"), "{out}");
     assert!(out.contains("throwaway10\tthrowaway10"), "{out}");
     world.hostel(["ls", "--quiet"]).ok().stdout("");
 }
 
 fn the_example_runs(world: &World) {
-    let file = format!("{}/examples/07-primitives.lua", env!("CARGO_MANIFEST_DIR"));
-    let out = world.hostel(["run", &file]).ok().stdout;
+    let file = world.file("07.lua", include_str!("../../examples/07-primitives.lua"));
+    let out = world.hostel(["run", file.to_str().unwrap()]).ok().stdout;
     assert!(out.contains("bar\nmy pid is 1\n"), "{out}");
     assert!(out.contains("code 0, signal nil") && out.ends_with("open files: 99\n"), "{out}");
 }
