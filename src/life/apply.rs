@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
@@ -214,7 +213,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn begin(&self, action: &Action, spec: Option<&Spec>) -> Result<Worker> {
-        let (report, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "make a pipe")?;
+        let (report, write) = crate::sys::file::pipe()?;
         let child = clone::spawn(CloneFlags::empty(), None, || {
             let result = clone::die_with_parent()
                 .context(|| "watch the parent")

@@ -61,7 +61,7 @@ pub fn examine(root: &Path) -> Vec<Finding> {
     findings.extend(cgroups(&mounts));
     findings.push(bpf());
     findings.push(bpf_filesystem());
-    findings.push(landlock(probe::landlock_abi()));
+    findings.push(landlock(crate::sys::landlock::abi().ok()));
     findings.push(filesystem(root));
     findings.push(overlay(&read("/proc/filesystems")));
     findings.push(ipv6());

@@ -126,7 +126,7 @@ fn stand_ins() -> Result<(Pipes, Vec<OwnedFd>)> {
     let own = |fd: std::os::fd::BorrowedFd| fd.try_clone_to_owned().context(|| "duplicate a standard stream");
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        let (read, write) = pipe()?;
+        let (read, write) = crate::sys::file::pipe()?;
         pipes.stdin = Some(write);
         fds.push(read);
     } else {
@@ -134,7 +134,7 @@ fn stand_ins() -> Result<(Pipes, Vec<OwnedFd>)> {
     }
     let stdout = std::io::stdout();
     if stdout.is_terminal() {
-        let (read, write) = pipe()?;
+        let (read, write) = crate::sys::file::pipe()?;
         pipes.stdout = Some(read);
         fds.push(write);
     } else {
@@ -142,7 +142,7 @@ fn stand_ins() -> Result<(Pipes, Vec<OwnedFd>)> {
     }
     let stderr = std::io::stderr();
     if stderr.is_terminal() {
-        let (read, write) = pipe()?;
+        let (read, write) = crate::sys::file::pipe()?;
         pipes.stderr = Some(read);
         fds.push(write);
     } else {
@@ -231,8 +231,8 @@ fn join(host: &Host, applied: &Applied, request: &ExecRequest, streams: Streams)
         Init::Hostel => None,
         Init::Own(_) => Some(group.child(super::ENTERED)?),
     };
-    let (report, report_write) = pipe()?;
-    let (go_read, go) = pipe()?;
+    let (report, report_write) = crate::sys::file::pipe()?;
+    let (go_read, go) = crate::sys::file::pipe()?;
     let cgroup = payload.as_ref().map_or(group.fd(), AsFd::as_fd);
     // The child is born into the guest's process namespace; this process stays where it is.
     let own = std::fs::File::open("/proc/self/ns/pid").context(|| "open `/proc/self/ns/pid`")?;
@@ -398,10 +398,6 @@ impl Inner<'_> {
             ..Command::default()
         }
     }
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "make a pipe")
 }
 
 fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {

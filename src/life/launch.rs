@@ -443,8 +443,8 @@ impl Launch<'_> {
 
     fn spawn(&mut self, isolate: Isolate, steps: &[Step], command: &Command) -> Result<()> {
         let mut inside = self.inside(isolate, steps, command)?;
-        let (go_read, go) = pipe()?;
-        let (report, report_write) = pipe()?;
+        let (go_read, go) = crate::sys::file::pipe()?;
+        let (report, report_write) = crate::sys::file::pipe()?;
         let is_kept = matches!(steps.last(), Some(Step::Exec(Program::Keeper(_))));
         let keeper = match self.group() {
             Some(group) if is_kept => Some(group.child(super::KEEPER)?),
@@ -608,10 +608,6 @@ fn namespace_of(pid: HostPid) -> Result<OwnedFd> {
     Ok(std::fs::File::open(&path)
         .context(|| format!("open `{path}`"))?
         .into())
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "make a pipe")
 }
 
 fn duplicate(fd: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {

@@ -1,12 +1,18 @@
 //! What a file has besides its bytes: extended attributes (`xattr(7)`) and shared extents (`ioctl_ficlone(2)`).
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
 mod ioctl {
     nix::ioctl_write_int_bad!(ficlone, nix::libc::FICLONE);
+}
+
+/// A pipe, both ends closed on exec: what is read comes first.
+pub fn pipe() -> crate::Result<(OwnedFd, OwnedFd)> {
+    use crate::error::Context as _;
+    nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(|| "make a pipe")
 }
 
 /// Makes `to` share every extent of `from`. Both are on one file system that can, or it is an errno.

@@ -4,22 +4,6 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-/// The kernel's Landlock ABI; `None` when it has no Landlock or it is switched off (`landlock(7)`).
-pub fn landlock_abi() -> Option<u32> {
-    /// `LANDLOCK_CREATE_RULESET_VERSION` of `linux/landlock.h`.
-    const VERSION: libc::c_uint = 1;
-    // SAFETY: with this flag the call takes a null attribute of size 0, makes no descriptor and touches no memory.
-    let abi = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            std::ptr::null::<u8>(),
-            0_usize,
-            VERSION,
-        )
-    };
-    u32::try_from(abi).ok()
-}
-
 /// The head of `union bpf_attr` as `BPF_MAP_CREATE` reads it (`bpf(2)`).
 #[repr(C)]
 #[derive(Default)]

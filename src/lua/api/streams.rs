@@ -8,7 +8,6 @@ use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 
@@ -44,10 +43,6 @@ struct Reader {
     over: OwnedFd,
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    nix::unistd::pipe2(OFlag::O_CLOEXEC).context(|| "make a pipe")
-}
-
 fn own(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     fd.try_clone_to_owned().context(|| "duplicate a standard stream")
 }
@@ -64,8 +59,8 @@ fn input() -> Result<OwnedFd> {
 impl Streams {
     /// The output is kept.
     pub(super) fn captured() -> Result<Self> {
-        let (out, out_write) = pipe()?;
-        let (err, err_write) = pipe()?;
+        let (out, out_write) = crate::sys::file::pipe()?;
+        let (err, err_write) = crate::sys::file::pipe()?;
         let fds = vec![input()?, out_write, err_write];
         let copier = Copier::begin([Some(out), Some(err)], &fds, true)?;
         Ok(Self { fds, copier })
@@ -82,7 +77,7 @@ impl Streams {
         ];
         for ((is_terminal, fd), slot) in streams.into_iter().zip(&mut pipes) {
             if is_terminal {
-                let (read, write) = pipe()?;
+                let (read, write) = crate::sys::file::pipe()?;
                 *slot = Some(read);
                 fds.push(write);
             } else {
@@ -100,8 +95,8 @@ impl Streams {
 
 impl Copier {
     fn begin(pipes: [Option<OwnedFd>; 2], writers: &[OwnedFd], keeps: bool) -> Result<Self> {
-        let (report, report_write) = pipe()?;
-        let (over_read, over) = pipe()?;
+        let (report, report_write) = crate::sys::file::pipe()?;
+        let (over_read, over) = crate::sys::file::pipe()?;
         let child = clone::spawn(CloneFlags::empty(), None, || {
             // Its own copies of the writing ends would keep it waiting for itself.
             for fd in writers.iter().chain([&over, &report]) {
