@@ -20,6 +20,7 @@ pub mod pidfd;
 pub mod probe;
 pub mod proc;
 pub mod rlimit;
+pub mod seccomp;
 pub mod signal;
 pub mod terminal;
 pub mod unshare;
