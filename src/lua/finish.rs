@@ -10,7 +10,7 @@ use super::evaluate::{hash, sources};
 use super::read::{At, Mistake};
 use super::state::{State, path_text};
 use super::value::{Key, LayerId, Node, Value};
-use super::{EvalOptions, Evaluated, Origin, secret, vm};
+use super::{EvalOptions, Evaluated, Origin, secret};
 use crate::guest::check::{self, Fault, Finding};
 use crate::guest::schema::{GUEST, Record, Type};
 use crate::guest::{HookMoment, Spec};
@@ -198,7 +198,7 @@ fn required(
                 let help = format!("such as `{} = {}`", field.name, field.example);
                 let mut whole: Vec<String> = path.iter().map(ToString::to_string).collect();
                 // The place is that of the table, the message's path ends before the field.
-                let mut mistake = vm::late(layer, Vec::new(), Code::Missing, message, Some(help));
+                let mut mistake = Mistake::late(layer, Vec::new(), Code::Missing, message, Some(help));
                 whole.push(field.name.to_owned());
                 mistake.path = whole;
                 mistake.at = At::Key;
@@ -305,7 +305,7 @@ impl Writer<'_> {
                 match secret::read(root, name) {
                     Ok(value) => Some(Json::String(value)),
                     Err((message, help)) => {
-                        self.mistakes.push(vm::late(
+                        self.mistakes.push(Mistake::late(
                             node.layer(),
                             self.path.iter().map(ToString::to_string).collect(),
                             Code::Secret,
@@ -393,7 +393,7 @@ fn at(finding_path: &str, guest: &Done<'_>) -> (LayerId, Vec<String>) {
 
 fn mistake_of(finding: &Finding, guest: &Done<'_>) -> Mistake {
     let (layer, path) = at(&finding.path, guest);
-    vm::late(
+    Mistake::late(
         layer,
         path,
         code_of(finding.fault),

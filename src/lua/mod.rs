@@ -11,18 +11,22 @@
 
 mod api;
 mod child;
+mod declare;
 pub mod diagnostic;
 mod evaluate;
 mod finish;
 pub mod hooks;
+mod input;
 mod read;
 mod require;
+mod requires;
 pub mod script;
 mod secret;
 mod starter;
 mod state;
 mod value;
 mod vm;
+mod vocabulary;
 mod words;
 
 use std::collections::BTreeMap;

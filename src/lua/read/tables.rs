@@ -1,0 +1,199 @@
+//! Tables: lists, tables from names, tables of known fields.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use mlua::{Table, Value as Lua};
+
+use super::shown::{described, key_text};
+use super::{At, Reader};
+use crate::guest::caps::nearest;
+use crate::guest::schema::{Given, Record, Scalar, Type};
+use crate::lua::diagnostic::Code;
+use crate::lua::value::{Key, Node, Value};
+use crate::lua::words::{AppendList, UnsetMark};
+
+impl Reader<'_> {
+    /// A table whose keys are exactly 1 to n.
+    pub(super) fn read_list(&mut self, table: &Table, item: &'static Type) -> Option<Vec<Node>> {
+        let mut places: Vec<(i64, Lua)> = Vec::new();
+        let mut named: Vec<String> = Vec::new();
+        for pair in table.pairs::<Lua, Lua>() {
+            match pair {
+                Ok((Lua::Integer(n), value)) => places.push((n, value)),
+                Ok((key, _)) => named.push(key_text(&key)),
+                Err(_) => return None,
+            }
+        }
+        let before = self.mistakes.len();
+        self.plain_table(table);
+        named.sort();
+        for key in named {
+            let subject = self.subject();
+            let help = if places.is_empty() {
+                "write `{ a, b, c }`".to_owned()
+            } else {
+                "a table is a list or has names, not both; the key would be lost".to_owned()
+            };
+            self.below(key.clone(), |reader| {
+                let message = format!("{subject} is a list and cannot have the key `{key}`");
+                reader.mistake(Code::Mixed, At::Key, message, Some(help));
+            });
+        }
+        places.sort_by_key(|(n, _)| *n);
+        let mut items = Vec::with_capacity(places.len());
+        for (index, (place, value)) in places.iter().enumerate() {
+            let expected = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+            if *place != expected {
+                let message = format!("{} has a hole at place {expected}", self.subject());
+                let help = "an item there is `nil`: an undefined name, or a function that returned nothing";
+                self.mistake(Code::Hole, At::Value, message, Some(help.to_owned()));
+                break;
+            }
+            if let Lua::UserData(data) = value
+                && (data.is::<UnsetMark>() || data.is::<AppendList>())
+            {
+                self.below(place.to_string(), |reader| {
+                    let message = "`append` and `unset` stand for a whole list, not for an item".to_owned();
+                    reader.mistake(Code::Append, At::Value, message, None);
+                });
+                continue;
+            }
+            items.extend(self.below(place.to_string(), |reader| reader.read(value, item)));
+        }
+        (self.mistakes.len() == before).then_some(items)
+    }
+
+    /// A table with a metatable may show fields that are not in it; they would be lost.
+    fn plain_table(&mut self, table: &Table) {
+        if table.has_metatable() {
+            let message = format!("{} has a metatable", self.subject());
+            let help = "copy the fields into a plain table, or use a template".to_owned();
+            self.mistake(Code::Mixed, At::Value, message, Some(help));
+        }
+    }
+
+    /// The entries of a table with names, sorted; a place in it is a mistake.
+    fn entries(&mut self, table: &Table) -> Vec<(String, Lua)> {
+        self.plain_table(table);
+        let mut entries = Vec::new();
+        let mut stray = Vec::new();
+        for (key, value) in table.pairs::<Lua, Lua>().flatten() {
+            match &key {
+                Lua::String(name) => entries.push((name.to_string_lossy(), value)),
+                other => stray.push((key_text(other), value)),
+            }
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        stray.sort_by(|a, b| a.0.cmp(&b.0));
+        for (key, value) in stray {
+            let subject = self.subject();
+            self.below(key, |reader| {
+                let message = format!("{subject} has {} without a name", described(&value));
+                let help = "write `name = value`".to_owned();
+                reader.mistake(Code::Mixed, At::Value, message, Some(help));
+            });
+        }
+        entries
+    }
+
+    pub(super) fn read_map(&mut self, table: &Table, key: &'static Scalar, item: &'static Type) -> Node {
+        let mut map = BTreeMap::new();
+        for (name, value) in self.entries(table) {
+            let is_valid = self.below(name.clone(), |reader| match (key.parse)(Given::Text(&name)) {
+                Ok(_) => true,
+                Err(invalid) => {
+                    reader.mistake(Code::BadValue, At::Key, invalid.message, invalid.hint);
+                    false
+                }
+            });
+            let node = self.below(name.clone(), |reader| reader.read(&value, item));
+            if let (true, Some(node)) = (is_valid, node) {
+                map.insert(Key::Owned(name), node);
+            }
+        }
+        self.node(Value::Map(Rc::new(map)))
+    }
+
+    /// A table of known fields.
+    pub(crate) fn read_record(&mut self, table: &Table, record: &'static Record) -> Node {
+        let mut map: BTreeMap<Key, Node> = BTreeMap::new();
+        let mut chosen: Option<String> = None;
+        for (name, value) in self.entries(table) {
+            let Some(field) = record.field(&name) else {
+                let help = match nearest(&name, record.fields.iter().map(|f| f.name)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => elsewhere(&name, record),
+                };
+                self.below(name.clone(), |reader| {
+                    let message = format!("unknown field `{}`", name.escape_debug());
+                    reader.mistake(Code::UnknownField, At::Key, message, Some(help));
+                });
+                continue;
+            };
+            let is_unset = matches!(&value, Lua::UserData(data) if data.is::<UnsetMark>());
+            if record.one_of.contains(&field.name) && !is_unset {
+                if let Some(first) = &chosen {
+                    let message = format!("`{name}` and `{first}` exclude each other");
+                    let help = format!("keep one of {}", record.one_of.join(", "));
+                    self.below(name.clone(), |reader| {
+                        reader.mistake(Code::Conflict, At::Key, message, Some(help));
+                    });
+                    continue;
+                }
+                chosen = Some(name.clone());
+            }
+            let Some(node) = self.below(field.name, |reader| reader.read(&value, &field.kind)) else {
+                continue;
+            };
+            match field.inside {
+                None => match map.get_mut(name.as_str()) {
+                    Some(there) => there.merge(&node, Some(&field.kind)),
+                    None => {
+                        map.insert(Key::Borrowed(field.name), node);
+                    }
+                },
+                Some(into) => {
+                    let layer = self.layer;
+                    let outer = map
+                        .entry(Key::Borrowed(into))
+                        .or_insert_with(|| Node::new(Value::Map(Rc::default()), layer));
+                    if let Value::Map(inner) = &mut outer.value {
+                        Rc::make_mut(inner).insert(Key::Borrowed(field.name), node);
+                    }
+                }
+            }
+        }
+        self.node(Value::Map(Rc::new(map)))
+    }
+}
+
+/// Where a field that this record lacks could belong.
+fn elsewhere(name: &str, record: &Record) -> String {
+    let guest = &crate::guest::schema::GUEST;
+    let homes: Vec<String> = guest
+        .fields
+        .iter()
+        .filter_map(|field| match field.kind {
+            Type::Record(below) if !std::ptr::eq(below, record) => {
+                below.field(name).map(|_| format!("{}.{name}", field.name))
+            }
+            _ => None,
+        })
+        .collect();
+    if let [home] = homes.as_slice() {
+        return format!("it belongs to `{home}`");
+    }
+    if !std::ptr::eq(record, guest) && guest.field(name).is_some() {
+        return format!("it belongs to the guest itself, not to `{}`", record.name);
+    }
+    format!(
+        "known are {}",
+        record
+            .fields
+            .iter()
+            .map(|f| f.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
+}
