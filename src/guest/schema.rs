@@ -1,21 +1,16 @@
-//! Everything a recipe can say, held as data: one table from which validation, `hostel doc`, the editor's
-//! LuaCATS meta file and the reference in docs/lua are made.
+//! Every table that Lua can write, held as data: by it tables are validated, and with what can be called
+//! (`lua::registry`) it is what `hostel doc`, the editor's meta files and the reference in docs/lua are made from.
 //!
 //! The schema describes what is *written* (a size is `"512M"` or an integer, an address is one text or a list);
 //! [`Spec`](super::Spec) is what is *meant*. A [`Field`] says where its value lands, and [`Scalar::parse`] turns
 //! what was written into the one form that serde reads into the specification. Nothing here knows Lua.
 
-mod doc;
-mod functions;
-mod meta;
 mod options;
 mod records;
-mod scalars;
+pub(crate) mod scalars;
 
-pub use doc::doc;
-pub use functions::{FUNCTIONS, Function, module_meta};
-pub use meta::{meta, selene};
 pub use options::*;
+pub(crate) use records::field;
 pub use records::*;
 
 use super::Invalid;

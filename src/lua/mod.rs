@@ -18,6 +18,7 @@ mod finish;
 pub mod hooks;
 mod input;
 mod read;
+pub mod registry;
 mod require;
 mod requires;
 pub mod script;

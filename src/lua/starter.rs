@@ -1,6 +1,6 @@
 //! What `hostel init` writes.
 
-use std::sync::OnceLock;
+use super::registry;
 
 /// A recipe to start from.
 const RECIPE: &str = r#"-- hostel plan web.lua       shows what would be done
@@ -34,28 +34,26 @@ const LUARC: &str = r#"{
 }
 "#;
 
+/// Scripts have more words than recipes.
+const SELENE: &str = "std = \"hostel\"\nexclude = [\"scripts/**\", \".hostel/**\"]\n";
+
 const STYLUA: &str = "column_width = 110\nindent_type = \"Spaces\"\nindent_width = 2\nquote_style = \"AutoPreferDouble\"\ncall_parentheses = \"Input\"\n";
 
 /// The files, each with its path in the new folder.
-pub fn starter() -> &'static [(&'static str, &'static str)] {
-    static META: OnceLock<String> = OnceLock::new();
-    static MODULE: OnceLock<String> = OnceLock::new();
-    static FILES: OnceLock<Vec<(&'static str, &'static str)>> = OnceLock::new();
-    FILES.get_or_init(|| {
-        vec![
-            ("web.lua", RECIPE),
-            (".luarc.json", LUARC),
-            ("selene.toml", "std = \"hostel\"\n"),
-            ("hostel.yml", crate::guest::schema::selene()),
-            ("stylua.toml", STYLUA),
-            (
-                ".hostel/meta/recipe.lua",
-                META.get_or_init(crate::guest::schema::meta).as_str(),
-            ),
-            (
-                ".hostel/meta/hostel.lua",
-                MODULE.get_or_init(crate::guest::schema::module_meta).as_str(),
-            ),
-        ]
-    })
+pub fn starter() -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = [
+        ("web.lua", RECIPE.to_owned()),
+        (".luarc.json", LUARC.to_owned()),
+        ("selene.toml", SELENE.to_owned()),
+        ("hostel.yml", registry::selene()),
+        (".luacheckrc", registry::luacheck()),
+        ("stylua.toml", STYLUA.to_owned()),
+        (".hostel/meta/recipe.lua", registry::globals_meta()),
+    ]
+    .map(|(name, text)| (name.to_owned(), text))
+    .into();
+    for (name, text) in registry::module_meta() {
+        files.push((format!(".hostel/meta/{name}"), text));
+    }
+    files
 }

@@ -39,3 +39,30 @@ fn every_snippet_evaluates() {
     }
     assert!(count > 0, "the README has a recipe");
 }
+
+/// `HOSTEL_BLESS=1` writes the pages anew.
+#[test]
+fn the_reference_is_up_to_date() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lua");
+    let pages = hostel::lua::registry::reference();
+    if std::env::var_os("HOSTEL_BLESS").is_some() {
+        std::fs::create_dir_all(&dir).unwrap();
+        for (name, text) in &pages {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
+    }
+    for (name, text) in &pages {
+        let found = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        assert!(
+            found == *text,
+            "docs/lua/{name} is old: run `HOSTEL_BLESS=1 cargo test --test lua reference`"
+        );
+    }
+    for entry in std::fs::read_dir(&dir).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        assert!(
+            pages.iter().any(|(n, _)| *n == name),
+            "docs/lua/{name} is of nothing"
+        );
+    }
+}

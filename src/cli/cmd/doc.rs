@@ -6,7 +6,7 @@ use crate::Result;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
-use crate::guest::schema;
+use crate::lua::registry::doc;
 
 /// Tell what a field of a recipe means
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ impl Verb for Doc {
     ];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
-        let text = schema::doc(&self.field)?;
+        let text = doc::topic(&self.field)?.to_string();
         session.line(text.trim_end())?;
         Ok(Exit::Success)
     }

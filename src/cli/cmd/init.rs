@@ -29,7 +29,7 @@ impl Verb for Init {
 
     fn run(self, session: &mut Session) -> Result<Exit> {
         let files: Vec<_> = lua::starter()
-            .iter()
+            .into_iter()
             .map(|(name, text)| (self.dir.join(name), text))
             .collect();
         for (path, _) in &files {

@@ -4,7 +4,7 @@ use super::scalars as s;
 use super::{Field, Record, Type};
 
 /// A field that may be left out; builders below change what differs.
-pub(super) const fn field(name: &'static str, kind: Type, doc: &'static str, example: &'static str) -> Field {
+pub(crate) const fn field(name: &'static str, kind: Type, doc: &'static str, example: &'static str) -> Field {
     Field {
         name,
         kind,
@@ -18,11 +18,11 @@ pub(super) const fn field(name: &'static str, kind: Type, doc: &'static str, exa
 }
 
 impl Field {
-    pub(super) const fn default(mut self, text: &'static str) -> Self {
+    pub(crate) const fn default(mut self, text: &'static str) -> Self {
         self.default = Some(text);
         self
     }
-    pub(super) const fn required(mut self) -> Self {
+    pub(crate) const fn required(mut self) -> Self {
         self.required = true;
         self
     }

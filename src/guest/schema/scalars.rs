@@ -61,7 +61,7 @@ fn whole(given: Given<'_>, min: i64, max: i64) -> Result<Value, Invalid> {
 macro_rules! scalars {
     ($($(#[$doc:meta])* $id:ident: $name:literal, $form:ident, $example:literal, $parse:expr;)+) => {$(
         $(#[$doc])*
-        pub(super) static $id: Scalar =
+        pub(crate) static $id: Scalar =
             Scalar { name: $name, form: Form::$form, example: $example, parse: $parse };
     )+};
 }

@@ -24,7 +24,8 @@ macro_rules! codes {
                 match self { $(Code::$id => $title,)+ }
             }
 
-            fn text(self) -> &'static str {
+            /// What `hostel explain` tells of it.
+            pub fn text(self) -> &'static str {
                 match self { $(Code::$id => $text,)+ }
             }
         }

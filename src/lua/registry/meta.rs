@@ -1,0 +1,143 @@
+//! What editors read: LuaCATS meta files, one for what is there without `require` and one for each module.
+
+use std::fmt::Write as _;
+
+use super::{Class, Entry, MODULES, Module, records};
+use crate::guest::schema::Record;
+
+/// The meta file of what is there without `require`: the tables of recipes, their words, the argument of hooks.
+pub fn globals_meta() -> String {
+    let mut text = String::from("---@meta\n---Made by `hostel init` from hostel's registry.\n");
+    for record in records() {
+        class_of_record(record, &mut text);
+    }
+    // Lua's own words are known to every editor.
+    for module in MODULES.iter().filter(|m| is_ours(m) && !is_required(m)) {
+        contents(module, &mut text);
+    }
+    text
+}
+
+fn is_required(module: &Module) -> bool {
+    module.name == "hostel" || module.name.starts_with("hostel.")
+}
+
+fn is_ours(module: &Module) -> bool {
+    is_required(module) || matches!(module.name, "recipe" | "hooks")
+}
+
+/// The meta files of what is required, each with its path below the folder of meta files.
+pub fn module_meta() -> Vec<(String, String)> {
+    let modules = MODULES.iter().filter(|m| is_required(m));
+    modules
+        .map(|module| {
+            let mut text = format!(
+                "---@meta {}\n---Made by `hostel init` from hostel's registry.\n\n",
+                module.name
+            );
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(
+                text,
+                "---{}\n---@class {}\nlocal {} = {{}}",
+                module.doc,
+                class(module),
+                module.local
+            );
+            contents(module, &mut text);
+            let _ = writeln!(text, "\nreturn {}", module.local);
+            (format!("{}.lua", module.name.replace('.', "/")), text)
+        })
+        .collect()
+}
+
+/// `hostel.net` is the class `hostel.module.net`.
+fn class(module: &Module) -> String {
+    format!("hostel.module.{}", module.name.trim_start_matches("hostel."))
+}
+
+/// The name that stands for a class in its meta file: `h.guest` is `HookGuest`.
+fn contents(module: &Module, text: &mut String) {
+    for class in module.classes {
+        let _ = writeln!(text, "\n---{}\n---@class hostel.{}", class.doc, class.name);
+        for field in class.fields {
+            let _ = writeln!(text, "---@field {} {} {}", field.name, field.kind, field.doc);
+        }
+        let _ = writeln!(text, "local {} = {{}}", class.name);
+    }
+    for entry in module.entries {
+        one(module.classes, entry, text);
+    }
+}
+
+fn one(classes: &[Class], entry: &Entry, text: &mut String) {
+    let _ = writeln!(
+        text,
+        "\n---{} Since {}. Example: `{}`",
+        entry.doc, entry.since, entry.example
+    );
+    if !entry.errors.is_empty() {
+        let _ = writeln!(text, "---\n---Errors: {}", entry.errors);
+    }
+    let name = match entry.name.rsplit_once(':') {
+        Some((word, method)) => {
+            let class = classes.iter().find(|c| c.word == word).map_or(word, |c| c.name);
+            format!("{class}:{method}")
+        }
+        None => entry.name.to_owned(),
+    };
+    let Some(params) = entry.params else {
+        let _ = writeln!(text, "---@type {}\n{name} = nil", entry.returns);
+        return;
+    };
+    for param in params {
+        let mark = if param.default.is_some() && param.name != "..." {
+            "?"
+        } else {
+            ""
+        };
+        let default = match param.default {
+            Some(default) => format!(" Default: {default}."),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "---@param {}{mark} {} {}{default}",
+            param.name,
+            param.lua(),
+            param.doc
+        );
+    }
+    if !entry.returns.is_empty() {
+        let _ = writeln!(text, "---@return {}", entry.returns);
+    }
+    let params: Vec<&str> = params.iter().map(|p| p.name).collect();
+    let _ = writeln!(text, "function {name}({}) end", params.join(", "));
+}
+
+fn class_of_record(record: &'static Record, text: &mut String) {
+    let _ = writeln!(
+        text,
+        "\n---{}\n---@class (exact) hostel.{}",
+        record.doc, record.name
+    );
+    // A command is the list part of the table that says how it is run.
+    if matches!(record.name, "run_options" | "exec_options") {
+        let _ = writeln!(text, "---@field [integer] string The program and its arguments.");
+    }
+    for field in record.fields {
+        let default = match field.default {
+            Some(default) => format!(" Default: {default}."),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "---@field {}? {} {}{default} Since {}. Example: `{} = {}`",
+            field.name,
+            field.kind.lua(),
+            field.doc,
+            field.since,
+            field.name,
+            field.example
+        );
+    }
+}
