@@ -29,6 +29,8 @@ pub const MAX_TEXT: usize = (128 << 10) - 1;
 pub const MAX_NAME: usize = 63;
 /// The flag that descriptor 4 is the cgroup directory of the guest's own init.
 pub const FLAG_CGROUP: u32 = 1;
+/// The flag that the descriptor after that is where it is told that the guest's own init could not be run.
+pub const FLAG_REPORT: u32 = 2;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub struct Config<'a> {
     pub stop_ms: u32,
     /// Whether descriptor 4 is the cgroup of the guest's own init.
     pub has_cgroup: bool,
+    /// Whether the descriptor after that is where it is told why the guest's own init could not be run.
+    pub has_report: bool,
     /// The capabilities that the guest's own init keeps, as the kernel's mask.
     pub caps: u64,
     /// The guest's hostname.
@@ -182,7 +186,7 @@ pub fn decode(bytes: &[u8]) -> Result<Config<'_>, Bad> {
     }
     let mode = reader.u32()?;
     let flags = reader.u32()?;
-    if flags & !FLAG_CGROUP != 0 {
+    if flags & !(FLAG_CGROUP | FLAG_REPORT) != 0 {
         return Err(Bad::Value);
     }
     let stop_ms = reader.u32()?;
@@ -218,6 +222,7 @@ pub fn decode(bytes: &[u8]) -> Result<Config<'_>, Bad> {
     Ok(Config {
         stop_ms,
         has_cgroup: flags & FLAG_CGROUP != 0,
+        has_report: flags & FLAG_REPORT != 0,
         caps,
         hostname,
         env,

@@ -15,6 +15,7 @@ use crate::console::{self, Console};
 use crate::log;
 use crate::mount::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use crate::spawn;
+use crate::text::Text;
 use crate::sys::{
     self, At, EEXIST, EINVAL, ENOENT, ENOTDIR, Errno, Fd, MAX_VECTOR, O_CREAT, O_EXCL, O_WRONLY,
 };
@@ -27,11 +28,12 @@ pub const SETUP_FAILED: i32 = 125;
 type Step<T = ()> = core::result::Result<T, (&'static str, Errno)>;
 
 /// Never returns.
-pub fn become_init(config: &Config<'_>, own: &Own<'_>, console: Option<&Console>) -> ! {
+pub fn become_init(config: &Config<'_>, own: &Own<'_>, console: Option<&Console>, report: Option<&Fd>) -> ! {
     let (what, errno) = match prepare(config, own, console) {
         Ok(()) => ("execute", execute(config, own)),
         Err(failed) => failed,
     };
+    tell(report, what, errno);
     log::event(|line| {
         line.push("cannot start ")
             .text(own.path)
@@ -45,6 +47,16 @@ pub fn become_init(config: &Config<'_>, own: &Own<'_>, console: Option<&Console>
         ("execute", _) => 126,
         _ => SETUP_FAILED,
     })
+}
+
+/// Tells who started the guest what failed: errno, little-endian, and what was being done.
+pub fn tell(report: Option<&Fd>, what: &str, errno: Errno) {
+    if let Some(report) = report {
+        let mut text = Text::<64>::new();
+        text.push(errno.0.to_le_bytes()).push(what);
+        // Nobody may listen any more; the log has it too.
+        let _ = sys::write(report.raw(), text.bytes());
+    }
 }
 
 fn prepare(config: &Config<'_>, own: &Own<'_>, console: Option<&Console>) -> Step {

@@ -22,7 +22,16 @@ const ENDED: i32 = 1;
 const NOT_STARTED: i32 = 3;
 
 /// Keeps the guest's own init until it halts. The exit code of the init.
-pub fn run(config: &Config<'_>, own: &Own<'_>, signals: &Fd, cgroup: Option<&Fd>) -> i32 {
+///
+/// Whoever waits at the other end of `report` is told why the init could not be run, the first time; that it runs, by
+/// the end of the pipe: the exec closes the last copy of it.
+pub fn run(
+    config: &Config<'_>,
+    own: &Own<'_>,
+    signals: &Fd,
+    cgroup: Option<&Fd>,
+    mut report: Option<Fd>,
+) -> i32 {
     let mut backoff = Backoff::new();
     loop {
         let started = sys::monotonic();
@@ -30,9 +39,10 @@ pub fn run(config: &Config<'_>, own: &Own<'_>, signals: &Fd, cgroup: Option<&Fd>
         let mut console = Console::open().ok();
         let flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
         let pid = match sys::clone(flags, cgroup.map(Fd::raw)) {
-            Ok(Clone::Child) => inner::become_init(config, own, console.as_ref()),
+            Ok(Clone::Child) => inner::become_init(config, own, console.as_ref(), report.as_ref()),
             Ok(Clone::Parent(pid)) => pid,
             Err(errno) => {
+                inner::tell(report.as_ref(), "make namespaces", errno);
                 log::event(|line| {
                     line.push("cannot make namespaces for ")
                         .text(own.path)
@@ -42,6 +52,8 @@ pub fn run(config: &Config<'_>, own: &Own<'_>, signals: &Fd, cgroup: Option<&Fd>
                 return NOT_STARTED;
             }
         };
+        // This copy of it; the child's is closed by its exec.
+        drop(report.take());
         log::event(|line| {
             line.push("started ").text(own.path);
         });

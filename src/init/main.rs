@@ -2,7 +2,7 @@
 //!
 //! It is embedded into hostel and executed from a sealed memory file by a child that has entered the guest in every
 //! respect. It carries nothing of the host: no environment, no arguments, descriptors 0 to 2, its configuration on
-//! 3 and, if that says so, a cgroup directory on 4. Everything it needs is in fixed arrays, so that it stays small;
+//! 3 and, if that says so, a cgroup directory and a pipe after it. Everything it needs is in fixed arrays, so that it stays small;
 //! the limits are in `config`.
 //!
 //! | part | owns |
@@ -42,8 +42,8 @@ use sys::Fd;
 
 /// Where the configuration comes in.
 const CONFIG_FD: usize = 3;
-/// Where the cgroup of the guest's own init comes in.
-const CGROUP_FD: usize = 4;
+/// Where the cgroup of the guest's own init comes in, if there is one; then the pipe for what kept it from running.
+const NEXT_FD: usize = 4;
 
 /// Called by `_start` with the stack aligned.
 #[unsafe(no_mangle)]
@@ -57,7 +57,8 @@ extern "C" fn hostel_init() -> ! {
         Err(bad) => refuse(bad.text()),
     };
     // Nothing else should be open; what is would be inherited by every service.
-    sys::close_from(if config.has_cgroup { 5 } else { 4 });
+    let given = usize::from(config.has_cgroup) + usize::from(config.has_report);
+    sys::close_from((NEXT_FD + given) as u32);
     let Ok(signals) = sys::signalfd() else {
         refuse("no signalfd")
     };
@@ -71,14 +72,14 @@ fn run(config: &Config<'_>, signals: &Fd) -> i32 {
             0
         }
         Mode::Own(own) => {
-            let cgroup = config.has_cgroup.then(|| Fd::own(CGROUP_FD));
-            if cgroup
-                .as_ref()
-                .is_some_and(|cgroup| sys::close_on_exec(cgroup.raw()).is_err())
-            {
-                refuse("descriptor 4 is not open");
+            let cgroup = config.has_cgroup.then(|| Fd::own(NEXT_FD));
+            let report = config.has_report.then(|| Fd::own(NEXT_FD + usize::from(config.has_cgroup)));
+            for fd in cgroup.iter().chain(&report) {
+                if sys::close_on_exec(fd.raw()).is_err() {
+                    refuse("descriptor 4 or 5 is not open");
+                }
             }
-            keeper::run(config, &own, signals, cgroup.as_ref())
+            keeper::run(config, &own, signals, cgroup.as_ref(), report)
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Command {
     pub dies_with_parent: bool,
     /// Descriptors that it gets as 0, 1, 2 ...; empty: the caller's 0 to 2.
     pub fds: Vec<OwnedFd>,
+    /// For hostel's init: the pipe on which it tells why the guest's own could not be run.
+    pub report: Option<OwnedFd>,
 }
 
 impl Command {
@@ -83,8 +85,9 @@ impl Command {
     /// Replaces this process by hostel's init, which is sealed in memory and has no path. Returns only when that
     /// fails.
     pub(super) fn exec_init(&self, init: OwnedFd, payload: Option<&OwnedFd>) -> Result<(), Failure> {
-        // 0 to 2, the configuration on 3, and on 4 the cgroup of the guest's own init (see `init_config`).
-        let fds: Vec<&OwnedFd> = self.fds.iter().chain(payload).collect();
+        // 0 to 2, the configuration on 3; for a keeper the cgroup of the guest's own init and the pipe, on 4 and 5
+        // (see `init_config`).
+        let fds: Vec<&OwnedFd> = self.fds.iter().chain(payload).chain(&self.report).collect();
         // Above the descriptors that are placed, and closed by the exec itself.
         let keep = i32::try_from(fds.len()).unwrap_or(i32::MAX);
         let init = crate::sys::open::duplicate_from(init, keep)?;

@@ -65,6 +65,8 @@ pub struct InitConfig<'a> {
     pub readonly: &'a [&'a str],
     /// Whether descriptor 4 is the cgroup directory into which the guest's own init is put.
     pub has_cgroup: bool,
+    /// Whether the descriptor after that is the pipe on which it is told why the guest's own init could not be run.
+    pub has_report: bool,
 }
 
 /// The program as a sealed memory file, to be executed with `argv` `["init"]`, an empty environment, descriptors 0
@@ -92,7 +94,8 @@ pub fn encode(config: &InitConfig<'_>) -> Result<Vec<u8>> {
     let length_at = out.0.len();
     out.u32(0);
     out.u32(u32::from(!config.init.is_hostel()));
-    out.u32(if config.has_cgroup { format::FLAG_CGROUP } else { 0 });
+    let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+    out.u32(flag(config.has_cgroup, format::FLAG_CGROUP) | flag(config.has_report, format::FLAG_REPORT));
     out.u32(u32::try_from(config.stop_timeout.millis()).unwrap_or(u32::MAX));
     out.0.extend(config.caps.bits().to_le_bytes());
     out.text("the hostname", config.hostname.as_bytes())?;

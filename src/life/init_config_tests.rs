@@ -32,6 +32,7 @@ fn config<'a>(
         mask: &["/proc/kcore"],
         readonly: &["/proc/sys"],
         has_cgroup: false,
+        has_report: false,
     }
 }
 
@@ -84,11 +85,12 @@ fn the_keeper_reads_what_was_written() {
     let env = BTreeMap::new();
     let bytes = encode(&InitConfig {
         has_cgroup: true,
+        has_report: true,
         ..config(&init, &none, &env)
     })
     .unwrap();
     let decoded = format::decode(&bytes).unwrap();
-    assert!(decoded.has_cgroup);
+    assert!(decoded.has_cgroup && decoded.has_report);
     let Mode::Own(own) = decoded.mode else {
         panic!("not the guest's own init")
     };

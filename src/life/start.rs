@@ -1,8 +1,11 @@
 //! `hostel start`: from the applied specification to a running guest.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
 
 use super::command::Command;
 use super::hooks::{HookRunner, run_hook};
@@ -87,17 +90,22 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
         mask: &masks::hidden_paths(),
         readonly: &masks::READONLY_PATHS,
         has_cgroup: !spec.init.is_hostel(),
+        has_report: !spec.init.is_hostel(),
     })?;
-    let command = Command {
+    let mut command = Command {
         fds: vec![null()?, null()?, null()?, config],
         ..Command::default()
     };
-    let running = launch(host, spec.name.as_str(), Some(applied.xid), &steps, &command)?;
-    if spec.init.is_hostel() {
-        running.leave();
-        return Ok(());
+    let mut told = None;
+    if !spec.init.is_hostel() {
+        let (read, write) = crate::sys::file::pipe()?;
+        (told, command.report) = (Some(read), Some(write));
     }
-    match wait_for_own(host, applied, &running) {
+    let running = launch(host, spec.name.as_str(), Some(applied.xid), &steps, &command)?;
+    // This copy too, or the pipe would never end.
+    drop(command);
+    let result = told.map_or(Ok(()), |told| wait_for_own(host, applied, &running, told));
+    match result {
         Ok(()) => {
             running.leave();
             Ok(())
@@ -109,11 +117,23 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     }
 }
 
-/// Waits until the guest's own init runs. The keeper forks and executes it, which may fail; who starts a guest is
-/// to know.
-fn wait_for_own(host: &Host, applied: &Applied, running: &Running) -> Result<()> {
+/// Waits until the guest's own init is up: the keeper has forked and executed it, and it has come so far that it
+/// waits for something, a child or an event, as every init does. One that cannot be executed, or ends before, fails
+/// the start, however slow the host is.
+fn wait_for_own(host: &Host, applied: &Applied, running: &Running, told: OwnedFd) -> Result<()> {
     let spec = &applied.spec;
     let deadline = Instant::now() + OWN_INIT;
+    // Until its end, which the exec is. A keeper that dies closes it too.
+    if !pidfd::wait_until(told.as_fd(), Some(deadline))? {
+        return Err(late());
+    }
+    let mut report = Vec::new();
+    std::fs::File::from(told)
+        .read_to_end(&mut report)
+        .context(|| "wait for its own init")?;
+    if let Some((errno, what)) = report.split_first_chunk() {
+        return Err(not_run(spec, i32::from_le_bytes(*errno), what));
+    }
     let group = running
         .group()
         .ok_or_else(|| Error::new(Kind::Internal, "a guest without a cgroup"))?;
@@ -129,35 +149,53 @@ fn wait_for_own(host: &Host, applied: &Applied, running: &Running) -> Result<()>
                 spec.name
             )));
         }
+        // One that works on without a pause is no worse an init.
+        let is_late = Instant::now() >= deadline;
         if let Ok(init) = observe::guest_init(&spec.name, spec, group)
-            && proc::runs_other_program(init, running.child.pid)?
+            && (proc::is_waiting(init)? || is_late)
         {
             return Ok(());
         }
-        if Instant::now() >= deadline {
-            return Err(Error::new(
-                Kind::Timeout,
-                format!("its own init did not run within {} s", OWN_INIT.as_secs()),
-            ));
+        if is_late {
+            return Err(late());
         }
     }
 }
 
-/// What the keeper has told of the guest's own init since it started it: why it could not be run, and how it ended.
+fn late() -> Error {
+    Error::new(
+        Kind::Timeout,
+        format!("its own init did not run within {} s", OWN_INIT.as_secs()),
+    )
+}
+
+/// What the keeper has told: the guest's own init could not be executed, or what it needs before could not be made.
+fn not_run(spec: &Spec, errno: i32, what: &[u8]) -> Error {
+    let errno = Errno::from_raw(errno);
+    let what = String::from_utf8_lossy(what);
+    let message = match &spec.init {
+        Init::Own(path) => format!("its own init `{}`: {what}", path.display()),
+        Init::Hostel => what.into_owned(),
+    };
+    let err = Error::os(message, errno);
+    match errno {
+        Errno::ENOENT => err.with_kind(Kind::NotFound).with_hint(
+            "`init` is a path inside the guest; a script needs its interpreter there, a program its loader",
+        ),
+        Errno::ENOEXEC => {
+            err.with_hint("it is neither a program for this machine nor a script with a `#!` line")
+        }
+        _ => err,
+    }
+}
+
+/// What the keeper has told last, before it ended itself: how the guest's own init ended.
 fn last_words(host: &Host, spec: &Spec) -> String {
-    // Three lines: that it was started, why it could not be run, how it ended; the first two in any order.
-    let told = logs::open(host, &spec.name, Some("init")).and_then(|mut logs| logs.remove(0).tail(3));
+    let told = logs::open(host, &spec.name, Some("init")).and_then(|mut logs| logs.remove(0).tail(1));
     let told = String::from_utf8_lossy(&told.unwrap_or_default()).into_owned();
-    // Each line begins with its time. The file is the guest's, so nothing of it reaches a terminal as it is.
-    let mut events: Vec<_> = told
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(_, event)| event.escape_debug().to_string())
-        .collect();
-    let last = events.pop();
-    events.retain(|event| event.starts_with("cannot start "));
-    events.extend(last);
-    events.join("; ")
+    // The line begins with its time. The file is the guest's, so nothing of it reaches a terminal as it is.
+    let event = told.trim_end().split_once(' ').map(|(_, event)| event);
+    event.unwrap_or_default().escape_debug().to_string()
 }
 
 /// What cannot be had on this host is refused by name, before anything is done.

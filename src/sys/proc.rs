@@ -21,6 +21,8 @@ pub struct Stat {
     pub comm: String,
     /// `R`, `S`, `D`, `T`, `t`, `Z` ...
     pub state: char,
+    /// Whether it is past its last instruction: `PF_EXITING` of its flags.
+    pub is_exiting: bool,
     /// Its parent; 0 when that is in another pid namespace.
     pub parent: HostPid,
     /// Its session.
@@ -128,6 +130,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
         pid: HostPid(pid),
         comm: text.get(open + 1..close)?.to_owned(),
         state: field(3)?.chars().next()?,
+        // PF_EXITING of linux/sched.h.
+        is_exiting: number::<u32>(field(9))? & 4 != 0,
         parent: HostPid(number(field(4))?),
         session: HostPid(number(field(6))?),
         tty: number(field(7))?,
@@ -221,19 +225,12 @@ pub fn catches(pid: HostPid, signal: i32) -> Result<Option<bool>> {
     Ok(Some((mask("SigCgt:") | mask("SigIgn:")) & bit != 0))
 }
 
-/// Whether `pid` runs another file than `other` does: a child that has executed a program of its own. `false` when
-/// one of them is gone.
-pub fn runs_other_program(pid: HostPid, other: HostPid) -> Result<bool> {
-    use std::os::unix::fs::MetadataExt as _;
-    let program = |pid: HostPid| {
-        let path = format!("/proc/{pid}/exe");
-        match std::fs::metadata(&path) {
-            Ok(file) => Ok(Some((file.dev(), file.ino()))),
-            Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
-            Err(err) => Err(Error::io(format!("stat `{path}`"), err)),
-        }
-    };
-    Ok(matches!((program(pid)?, program(other)?), (Some(a), Some(b)) if a != b))
+/// Whether `pid` has come to wait for something: an event, a child, a clock. One that is paged in, is traced or ends
+/// does not; one that is gone has not.
+pub fn is_waiting(pid: HostPid) -> Result<bool> {
+    // An init that ends waits for its processes in the same state, but says before that it ends; and the kernel
+    // tells the state before the flags.
+    Ok(stat(pid)?.is_some_and(|stat| stat.state == 'S' && !stat.is_exiting))
 }
 
 /// Among the processes of a guest, its pid 1: the one that has exactly one pid namespace below ours and is the
@@ -315,15 +312,16 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_told_apart() {
+    fn one_that_waits_is_told_from_one_that_runs() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = HostPid(child.id().cast_signed());
-        // Spawned, it has executed already.
-        assert!(runs_other_program(pid, own()).unwrap());
-        assert!(!runs_other_program(own(), own()).unwrap());
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while !is_waiting(pid).unwrap() {
+            assert!(std::time::Instant::now() < end);
+        }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(!runs_other_program(pid, own()).unwrap());
+        assert!(!is_waiting(pid).unwrap());
     }
 
     #[test]

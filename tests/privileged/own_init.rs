@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::life::{destroy, running};
-use crate::support::{World, eventually, tests};
+use crate::support::{World, eventually, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => busybox_init_boots_reboots_and_stops,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => busybox_init_halts_and_powers_off,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_that_cannot_start_fails_the_start,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] => a_slow_start_of_an_own_init_is_waited_for,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_has_its_cgroup_and_nothing_above,
 }
 
@@ -74,16 +75,35 @@ fn busybox_init_halts_and_powers_off(world: &World) {
 }
 
 fn an_own_init_that_cannot_start_fails_the_start(world: &World) {
-    let file = crate::life::recipe(world, "web", 0, "init = \"/sbin/no-such-init\",");
-    world
-        .hostel(["apply".as_ref(), file.as_os_str()])
-        .run()
-        .code(1)
-        .stderr_has("/sbin/no-such-init")
-        .stderr_has("ENOENT");
+    let apply = |init: &str| {
+        let file = crate::life::recipe(world, "web", 0, &format!("init = \"{init}\","));
+        let out = world.hostel(["apply".as_ref(), file.as_os_str()]).run().code(1);
+        world.hostel(["ls", "--quiet", "--running"]).ok().stdout("");
+        out
+    };
+    apply("/sbin/no-such-init").stderr_has("its own init `/sbin/no-such-init`: execute: ").stderr_has("ENOENT");
+    apply("/etc").stderr_has("its own init `/etc`: execute: ").stderr_has("EACCES");
+    apply("/bin/false").stderr_has("its own init ended at once: /bin/false ended: exit 1");
+    destroy(world, "web");
+}
+
+/// On a slow host an init that was executed is there for a while before it ends, or before it can be executed at all.
+fn a_slow_start_of_an_own_init_is_waited_for(world: &World) {
+    let start = |inject: &str| {
+        let hostel = [crate::support::binary().into_os_string(), "start".into(), "web".into()];
+        let strace = ["-f", "-qq", "-o", "/dev/null", "-e", inject].map(std::ffi::OsString::from);
+        world.within(tool("strace", strace.into_iter().chain(hostel))).deadline(60).run()
+    };
+    let build = |more: &str| {
+        let file = crate::life::recipe(world, "web", 0, more);
+        world.hostel(["build".as_ref(), file.as_os_str()]).ok();
+    };
+    build("init = \"/bin/false\",");
+    start("inject=exit_group:delay_enter=700ms").code(1).stderr_has("ended at once");
     world.hostel(["ls", "--quiet", "--running"]).ok().stdout("");
-    let file = crate::life::recipe(world, "web", 0, "init = \"/bin/false\",");
-    world.hostel(["apply".as_ref(), file.as_os_str()]).run().code(1).stderr_has("exit 1");
+    destroy(world, "web");
+    build("init = \"/sbin/no-such-init\",");
+    start("inject=execve:delay_enter=700ms").code(1).stderr_has("ENOENT");
     world.hostel(["ls", "--quiet", "--running"]).ok().stdout("");
     destroy(world, "web");
 }

@@ -85,6 +85,7 @@ impl Plan {
             mask: &["/proc/cmdline", "/proc/fs", "/proc/not-there"],
             readonly: &["/proc/sys"],
             has_cgroup: self.cgroup.is_some(),
+            has_report: false,
         };
         init_config::encode(&config).unwrap()
     }
