@@ -4,6 +4,7 @@
 //! `life` carries one out, the state directory keeps the applied one as JSON. A value that exists is valid:
 //! the types here can only be made by parsers that say what is wrong.
 
+pub mod allow;
 pub mod caps;
 pub mod check;
 pub mod context;
@@ -16,8 +17,10 @@ pub mod net;
 pub mod schema;
 pub mod service;
 pub mod spec;
+pub mod syscalls;
 pub mod unit;
 
+pub use allow::Allow;
 pub use caps::{Cap, CapSet, Caps};
 pub use context::{Cable, Context, Identity, Isolate};
 pub use id::{GuestName, GuestPid, HostPid, Hostname, Xid};

@@ -1,0 +1,348 @@
+//! The system calls that a guest may make: an allow list, held as data.
+//!
+//! Every call that Linux has on `x86_64` and `aarch64` stands in exactly one [`Group`], with the reason why it is
+//! allowed, refused, or left to a capability or a word of `allow`. A call that came later than this table is not
+//! there (`ENOSYS`), so that programs fall back on what they did before; one that is refused is not permitted
+//! (`EPERM`). Nothing here touches the kernel: `sys::seccomp` makes the filter.
+
+mod groups;
+mod numbers;
+
+pub use groups::GROUPS;
+pub use numbers::{Architecture, LAST};
+
+use super::{Allow, Cap, CapSet};
+
+/// The version of the list: it grows with every change of what a guest may call by default.
+pub const VERSION: u32 = 1;
+
+/// Calls that are allowed or refused for one reason.
+#[derive(Debug)]
+pub struct Group {
+    /// A name for `hostel audit` and the documentation.
+    pub name: &'static str,
+    /// Why they are allowed, or refused.
+    pub reason: &'static str,
+    /// To whom.
+    pub access: Access,
+    /// The calls, by the names of `syscalls(2)`. Not every architecture has each.
+    pub calls: &'static [&'static str],
+}
+
+/// Who may make the calls of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Every guest.
+    Always,
+    /// Guests whose root keeps one of these capabilities, or whose recipe allows one of these words.
+    With(&'static [&'static str], &'static [Allow]),
+    /// No guest.
+    Never,
+}
+
+/// What is answered to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It is carried out.
+    Allow,
+    /// It fails: the errno.
+    Refuse(i32),
+    /// It is carried out when all the tests of one of the alternatives hold, and fails with the errno otherwise.
+    When(&'static [&'static [Test]], i32),
+}
+
+/// A test of the lower 32 bits of one argument: `argument & mask == value`. The kernel ignores the upper half of
+/// the arguments that are tested here, so a filter must too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Test {
+    /// Which argument, from 0.
+    pub argument: u8,
+    /// The bits that count.
+    pub mask: u32,
+    /// What they must be.
+    pub value: u32,
+    /// Whether they must be anything else instead.
+    pub not: bool,
+}
+
+const fn is(argument: u8, value: u32) -> Test {
+    Test {
+        argument,
+        mask: u32::MAX,
+        value,
+        not: false,
+    }
+}
+
+const fn is_not(argument: u8, value: u32) -> Test {
+    Test {
+        not: true,
+        ..is(argument, value)
+    }
+}
+
+const fn without(argument: u8, mask: u32) -> Test {
+    Test {
+        argument,
+        mask,
+        value: 0,
+        not: false,
+    }
+}
+
+/// What a filter is made for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Profile {
+    /// The capabilities that the guest's root keeps.
+    pub caps: CapSet,
+    /// What the recipe loosens.
+    pub allow: Vec<Allow>,
+}
+
+/// The namespaces of `clone(2)` and `unshare(2)`; `CLONE_NEWTIME` is one of `unshare` alone, where the signal of
+/// `clone` lies.
+const NEW_NAMESPACES: u32 = 0x7e02_0000;
+const NEW_TIME: u32 = 0x80;
+
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const AF_NETLINK: u32 = 16;
+const AF_PACKET: u32 = 17;
+
+/// Families of sockets that every guest has. Of netlink: routes (read by every resolver), audit (asked by PAM, which
+/// takes a refusal for a broken system) and events of devices (listened to by systemd). Not `SOCK_DIAG`, which lists
+/// the sockets of all guests on a shared stack.
+static SOCKETS: &[&[Test]] = &[
+    &[is(0, AF_UNIX)],
+    &[is(0, AF_INET)],
+    &[is(0, AF_INET6)],
+    &[is(0, AF_NETLINK), is(2, 0)],
+    &[is(0, AF_NETLINK), is(2, 9)],
+    &[is(0, AF_NETLINK), is(2, 15)],
+];
+/// With CAP_NET_ADMIN: netfilter, traffic control, generic netlink.
+static SOCKETS_ADMIN: &[&[Test]] = &[
+    &[is(0, AF_UNIX)],
+    &[is(0, AF_INET)],
+    &[is(0, AF_INET6)],
+    &[is(0, AF_NETLINK)],
+];
+/// With CAP_NET_RAW.
+static SOCKETS_RAW: &[&[Test]] = &[
+    &[is(0, AF_UNIX)],
+    &[is(0, AF_INET)],
+    &[is(0, AF_INET6)],
+    &[is(0, AF_NETLINK), is(2, 0)],
+    &[is(0, AF_NETLINK), is(2, 9)],
+    &[is(0, AF_NETLINK), is(2, 15)],
+    &[is(0, AF_PACKET)],
+];
+/// With both.
+static SOCKETS_BOTH: &[&[Test]] = &[
+    &[is(0, AF_UNIX)],
+    &[is(0, AF_INET)],
+    &[is(0, AF_INET6)],
+    &[is(0, AF_NETLINK)],
+    &[is(0, AF_PACKET)],
+];
+static SOCKET_PAIRS: &[&[Test]] = &[&[is(0, AF_UNIX)]];
+
+/// `TIOCSTI` types into a terminal; `TIOCLINUX` and `TIOCSETD` reach the console's paste buffer and line disciplines
+/// (each a source of kernel bugs).
+static IOCTLS: &[&[Test]] = &[&[is_not(1, 0x5412), is_not(1, 0x541c), is_not(1, 0x5423)]];
+
+/// `PER_LINUX`, `PER_LINUX32`, either with `UNAME26`, and the question for the present one. Not `READ_IMPLIES_EXEC` and the like,
+/// which undo protections of memory.
+static PERSONALITIES: &[&[Test]] = &[
+    &[is(0, 0)],
+    &[is(0, 8)],
+    &[is(0, 0x2_0000)],
+    &[is(0, 0x2_0008)],
+    &[is(0, u32::MAX)],
+];
+/// Debuggers also take the randomisation of addresses from what they start.
+static PERSONALITIES_DEBUG: &[&[Test]] = &[
+    &[is(0, 0)],
+    &[is(0, 8)],
+    &[is(0, 0x2_0000)],
+    &[is(0, 0x2_0008)],
+    &[is(0, 0x4_0000)],
+    &[is(0, u32::MAX)],
+];
+static NO_CLONE_NAMESPACES: &[&[Test]] = &[&[without(0, NEW_NAMESPACES)]];
+static NO_UNSHARE_NAMESPACES: &[&[Test]] = &[&[without(0, NEW_NAMESPACES | NEW_TIME)]];
+
+impl Profile {
+    /// What is answered to the call of that name; `None` when the table does not know it.
+    pub fn answer(&self, call: &str) -> Option<Answer> {
+        let group = GROUPS.iter().find(|group| group.calls.contains(&call))?;
+        Some(self.answer_in(group, call))
+    }
+
+    /// The same where the group is known.
+    pub fn answer_in(&self, group: &Group, call: &str) -> Answer {
+        self.answer_where(self.has(group.access), call)
+    }
+
+    /// The same where it is known whether its group is open.
+    fn answer_where(&self, is_open: bool, call: &str) -> Answer {
+        if !is_open {
+            // Without namespaces, unshare(2) still divides what threads share.
+            return match call {
+                "unshare" => Answer::When(NO_UNSHARE_NAMESPACES, libc::EPERM),
+                _ => Answer::Refuse(libc::EPERM),
+            };
+        }
+        match call {
+            "socket" => Answer::When(self.sockets(), libc::EAFNOSUPPORT),
+            "socketpair" => Answer::When(SOCKET_PAIRS, libc::EAFNOSUPPORT),
+            "ioctl" => Answer::When(IOCTLS, libc::EPERM),
+            "personality" if self.allow.contains(&Allow::Ptrace) => {
+                Answer::When(PERSONALITIES_DEBUG, libc::EPERM)
+            }
+            "personality" => Answer::When(PERSONALITIES, libc::EPERM),
+            "clone" if !self.has(NAMESPACES) => Answer::When(NO_CLONE_NAMESPACES, libc::EPERM),
+            _ => Answer::Allow,
+        }
+    }
+
+    fn has(&self, access: Access) -> bool {
+        match access {
+            Access::Always => true,
+            Access::Never => false,
+            Access::With(caps, words) => {
+                words.iter().any(|word| self.allow.contains(word)) || caps.iter().any(|cap| self.keeps(cap))
+            }
+        }
+    }
+
+    fn keeps(&self, cap: &str) -> bool {
+        cap.parse::<Cap>().is_ok_and(|cap| self.caps.contains(cap))
+    }
+
+    fn sockets(&self) -> &'static [&'static [Test]] {
+        match (self.keeps("net_admin"), self.keeps("net_raw")) {
+            (false, false) => SOCKETS,
+            (true, false) => SOCKETS_ADMIN,
+            (false, true) => SOCKETS_RAW,
+            (true, true) => SOCKETS_BOTH,
+        }
+    }
+}
+
+/// Who may make namespaces.
+pub const NAMESPACES: Access = Access::With(&["sys_admin"], &[Allow::Nested]);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn default() -> Profile {
+        Profile {
+            caps: CapSet::guest_default(),
+            allow: Vec::new(),
+        }
+    }
+
+    fn names<T: Copy>(all: impl Iterator<Item = T>, name: fn(&T) -> &'static str) -> Vec<&'static str> {
+        all.map(|call| name(&call)).collect()
+    }
+
+    fn known() -> Vec<(&'static str, Vec<&'static str>)> {
+        vec![
+            ("x86_64", names(syscalls::x86_64::Sysno::iter(), |c| c.name())),
+            ("aarch64", names(syscalls::aarch64::Sysno::iter(), |c| c.name())),
+        ]
+    }
+
+    #[test]
+    fn every_call_of_every_architecture_is_in_one_group() {
+        let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for group in GROUPS {
+            assert!(!group.reason.is_empty(), "{}", group.name);
+            for call in group.calls {
+                groups.entry(call).or_default().push(group.name);
+            }
+        }
+        let twice: Vec<_> = groups.iter().filter(|(_, in_groups)| in_groups.len() > 1).collect();
+        assert!(twice.is_empty(), "in more than one group: {twice:?}");
+        for (arch, calls) in known() {
+            let missing: Vec<_> = calls.iter().filter(|call| !groups.contains_key(**call)).collect();
+            assert!(missing.is_empty(), "in no group on {arch}: {missing:?}");
+        }
+        let all: Vec<&str> = known().into_iter().flat_map(|(_, calls)| calls).collect();
+        let invented: Vec<_> = groups.keys().filter(|call| !all.contains(call)).collect();
+        assert!(invented.is_empty(), "not a system call: {invented:?}");
+    }
+
+    #[test]
+    fn the_default_is_without_what_row_22_names() {
+        for call in [
+            "bpf",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "io_uring_setup",
+            "userfaultfd",
+            "perf_event_open",
+            "kexec_load",
+            "kexec_file_load",
+            "init_module",
+            "finit_module",
+            "delete_module",
+            "open_by_handle_at",
+            "ptrace",
+            "mount",
+            "setns",
+            "pivot_root",
+            "syslog",
+            "swapon",
+            "iopl",
+        ] {
+            assert_eq!(default().answer(call), Some(Answer::Refuse(libc::EPERM)), "{call}");
+        }
+        assert!(matches!(default().answer("unshare"), Some(Answer::When(..))));
+        assert!(matches!(default().answer("clone"), Some(Answer::When(..))));
+        assert_eq!(default().answer("read"), Some(Answer::Allow));
+    }
+
+    #[test]
+    fn a_word_opens_its_calls_and_no_others() {
+        let with = |word| Profile {
+            allow: vec![word],
+            ..default()
+        };
+        let opened = |profile: &Profile| -> Vec<&str> {
+            GROUPS
+                .iter()
+                .flat_map(|g| g.calls.iter().map(move |call| (g, *call)))
+                .filter(|(g, call)| profile.answer_in(g, call) != default().answer_in(g, call))
+                .map(|(_, call)| call)
+                .collect()
+        };
+        assert_eq!(opened(&with(Allow::Keyring)), ["add_key", "keyctl", "request_key"]);
+        assert_eq!(
+            opened(&with(Allow::IoUring)),
+            ["io_uring_enter", "io_uring_register", "io_uring_setup"]
+        );
+        assert_eq!(opened(&with(Allow::Userfaultfd)), ["userfaultfd"]);
+        assert_eq!(opened(&with(Allow::Perf)), ["perf_event_open"]);
+        assert_eq!(opened(&with(Allow::Ping)), Vec::<&str>::new());
+        assert_eq!(
+            opened(&with(Allow::Ptrace)),
+            [
+                "personality",
+                "kcmp",
+                "pidfd_getfd",
+                "process_vm_readv",
+                "process_vm_writev",
+                "ptrace"
+            ]
+        );
+        assert!(opened(&with(Allow::Nested)).contains(&"mount"));
+        assert!(!opened(&with(Allow::Fuse)).contains(&"bpf"));
+    }
+}
