@@ -3,9 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-
-use serde::Deserialize as _;
-
 use super::caps::nearest;
 use super::{Cap, CapSet, Invalid, serde_as_text};
 
@@ -204,7 +201,11 @@ mod tests {
             assert_eq!(Allow::NAMES[index], known.name);
             assert_eq!(known.name.parse::<Allow>().unwrap(), known.word);
             assert_eq!(known.word.to_string(), known.name);
-            assert!(!known.opens.is_empty() && !known.risk.is_empty(), "{}", known.name);
+            assert!(
+                !known.opens.is_empty() && !known.risk.is_empty(),
+                "{}",
+                known.name
+            );
             for cap in known.caps {
                 cap.parse::<Cap>().unwrap();
             }
@@ -215,6 +216,6 @@ mod tests {
     fn an_unknown_word_gets_the_nearest() {
         let err = "pinng".parse::<Allow>().unwrap_err();
         assert_eq!(err.to_string(), "`pinng` is nothing to allow");
-        assert_eq!(err.hint(), Some("did you mean `ping`?"));
+        assert_eq!(err.hint.as_deref(), Some("did you mean `ping`?"));
     }
 }

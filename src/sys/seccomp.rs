@@ -4,38 +4,54 @@
 //! lock. What is in it is the caller's policy; nothing here decides. Of several installed filters the strictest
 //! answer of each call holds, and none can be taken off again.
 
+mod tree;
+
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
-use seccompiler::{SeccompFilter, SeccompRule, TargetArch};
-
-pub use seccompiler::{
-    SeccompAction as Action, SeccompCmpArgLen as Width, SeccompCmpOp as Compare, SeccompCondition,
-};
 
 use crate::error::{Error, Kind, Result};
+use crate::guest::syscalls::{Answer, Test};
 
 /// The largest program that the kernel takes (`BPF_MAXINSNS`).
 const LONGEST: usize = 4096;
 
-/// A test of one argument of a call. Pointers are compared as numbers: what they point to can change after the
-/// test, so it cannot be part of one.
+/// What is answered to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is carried out.
+    Allow,
+    /// It fails with this errno, at most 4095.
+    Errno(u32),
+    /// It ends the process, as `SIGSYS` does.
+    KillProcess,
+    /// It is carried out and told to the kernel's log.
+    Log,
+}
+
+impl Action {
+    fn code(self) -> u32 {
+        match self {
+            Action::Allow => libc::SECCOMP_RET_ALLOW,
+            Action::Errno(errno) => libc::SECCOMP_RET_ERRNO | (errno & libc::SECCOMP_RET_DATA),
+            Action::KillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+            Action::Log => libc::SECCOMP_RET_LOG,
+        }
+    }
+}
+
+/// How calls from one number on are answered, up to the next segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Argument {
-    /// Which, from 0 to 5.
-    pub index: u8,
-    /// How much of the register counts: `Dword` for an `int`, whose upper half a caller may fill with anything.
-    pub width: Width,
-    /// How it is compared with `value`.
-    pub compare: Compare,
-    /// What it is compared with.
-    pub value: u64,
+enum Segment {
+    Always(Action),
+    /// The first where all tests of one alternative hold, the second otherwise.
+    When(Vec<Vec<Test>>, Action, Action),
 }
 
 /// The calls of a filter, by number (`libc::SYS_...`). Each has alternatives: it matches when all tests of one of
 /// them hold. A call without alternatives always matches.
 #[derive(Debug, Clone, Default)]
-pub struct Calls(BTreeMap<i64, Vec<Vec<Argument>>>);
+pub struct Calls(BTreeMap<u32, Vec<Vec<Test>>>);
 
 impl Calls {
     /// No calls.
@@ -45,56 +61,91 @@ impl Calls {
 
     /// Adds a call, whatever its arguments are.
     pub fn any(&mut self, number: libc::c_long) -> &mut Self {
-        self.0.insert(number, Vec::new());
+        self.0.insert(number_of(number), Vec::new());
         self
     }
 
     /// Adds a call whose arguments pass all `tests`. Further alternatives of the same call may follow; a call that
     /// was added with [`Calls::any`] stays as it is.
-    pub fn when(&mut self, number: libc::c_long, tests: Vec<Argument>) -> &mut Self {
+    pub fn when(&mut self, number: libc::c_long, tests: Vec<Test>) -> &mut Self {
         if tests.is_empty() {
             return self.any(number);
         }
-        match self.0.get_mut(&number) {
+        match self.0.get_mut(&number_of(number)) {
             Some(there) if there.is_empty() => {}
             Some(there) => there.push(tests),
             None => {
-                self.0.insert(number, vec![tests]);
+                self.0.insert(number_of(number), vec![tests]);
             }
         }
         self
     }
 }
 
+/// As the kernel compares it. There is no negative call; one would match nothing.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the kernel's own width"
+)]
+fn number_of(number: libc::c_long) -> u32 {
+    number as u32
+}
+
 /// A program for the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter(seccompiler::BpfProgram);
+pub struct Filter(Vec<libc::sock_filter>);
 
 impl Filter {
     /// The program that answers `matched` to `calls` and `otherwise` to every other. A call of another architecture
     /// than this program's (a 32-bit one, say) ends the process, whatever the actions are: its numbers mean other
     /// calls.
     pub fn compile(calls: &Calls, matched: Action, otherwise: Action) -> Result<Self> {
-        let invalid = |source: seccompiler::BackendError| {
-            Error::new(Kind::Internal, "compile a system call filter").with_source(source)
-        };
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|source| {
-            Error::new(Kind::Unsupported, "filter system calls of this architecture").with_source(source)
-        })?;
-        let mut rules = BTreeMap::new();
+        let mut segments = BTreeMap::from([(0, Segment::Always(otherwise))]);
         for (number, alternatives) in &calls.0 {
-            let mut chain = Vec::with_capacity(alternatives.len());
-            for tests in alternatives {
-                let tests: Result<Vec<_>, _> = tests
-                    .iter()
-                    .map(|t| SeccompCondition::new(t.index, t.width.clone(), t.compare.clone(), t.value))
-                    .collect();
-                chain.push(SeccompRule::new(tests.map_err(invalid)?).map_err(invalid)?);
+            let segment = if alternatives.is_empty() {
+                Segment::Always(matched)
+            } else {
+                Segment::When(alternatives.clone(), matched, otherwise)
+            };
+            segments.insert(*number, segment);
+            if let Some(next) = number.checked_add(1) {
+                segments.entry(next).or_insert(Segment::Always(otherwise));
             }
-            rules.insert(*number, chain);
         }
-        let filter = SeccompFilter::new(rules, otherwise, matched, arch).map_err(invalid)?;
-        let program: seccompiler::BpfProgram = filter.try_into().map_err(invalid)?;
+        Self::of_segments(segments)
+    }
+
+    /// The program that answers to each number as `answers` says, and to every higher one that there is no such
+    /// call (`ENOSYS`).
+    pub fn of_answers(answers: &[Answer]) -> Result<Self> {
+        let errno = |errno: i32| Action::Errno(errno.unsigned_abs());
+        let mut segments: BTreeMap<u32, Segment> = BTreeMap::new();
+        for (number, answer) in (0..).zip(answers) {
+            let segment = match answer {
+                Answer::Allow => Segment::Always(Action::Allow),
+                Answer::Refuse(no) => Segment::Always(errno(*no)),
+                Answer::When(alternatives, no) => Segment::When(
+                    alternatives.iter().map(|tests| tests.to_vec()).collect(),
+                    Action::Allow,
+                    errno(*no),
+                ),
+            };
+            segments.insert(number, segment);
+        }
+        let beyond = u32::try_from(answers.len()).unwrap_or(u32::MAX);
+        segments.insert(beyond, Segment::Always(errno(libc::ENOSYS)));
+        Self::of_segments(segments)
+    }
+
+    fn of_segments(segments: BTreeMap<u32, Segment>) -> Result<Self> {
+        let mut merged: Vec<(u32, Segment)> = Vec::with_capacity(segments.len());
+        for (start, segment) in segments {
+            if merged.last().is_none_or(|(_, before)| *before != segment) {
+                merged.push((start, segment));
+            }
+        }
+        let program = tree::compile(&merged)?;
         if program.len() > LONGEST {
             let message = format!(
                 "a system call filter of {} instructions; the kernel takes {LONGEST}",
@@ -105,6 +156,18 @@ impl Filter {
         Ok(Self(program))
     }
 
+    /// The instructions as the kernel takes them, eight bytes each (`struct sock_filter`), in this machine's byte
+    /// order: for a process that installs them itself.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len() * 8);
+        for instruction in &self.0 {
+            bytes.extend(instruction.code.to_ne_bytes());
+            bytes.extend([instruction.jt, instruction.jf]);
+            bytes.extend(instruction.k.to_ne_bytes());
+        }
+        bytes
+    }
+
     /// Confines the calling thread, and what it starts, from the next call on. There is no way back.
     ///
     /// Allocates nothing. Needs `no_new_privs` ([`no_new_privs`]) or `CAP_SYS_ADMIN` in the caller's user namespace:
@@ -112,10 +175,9 @@ impl Filter {
     pub fn install(&self) -> Result<(), Errno> {
         let program = libc::sock_fprog {
             len: u16::try_from(self.0.len()).unwrap_or(u16::MAX),
-            filter: self.0.as_ptr().cast_mut().cast(),
+            filter: self.0.as_ptr().cast_mut(),
         };
-        // SAFETY: `program` names the whole of `self.0`, whose items are laid out as the kernel's `sock_filter`
-        // (`seccompiler` declares them `repr(C)` for this call); the kernel copies them and writes nothing.
+        // SAFETY: `program` names the whole of `self.0`; the kernel copies it and writes nothing.
         let done = unsafe {
             libc::syscall(
                 libc::SYS_seccomp,
@@ -145,8 +207,8 @@ pub fn no_new_privs() -> Result<(), Errno> {
 }
 
 /// Whether the kernel can answer a filtered call like this; older kernels lack some answers.
-pub fn is_available(action: &Action) -> bool {
-    let action = u32::from(action.clone());
+pub fn is_available(action: Action) -> bool {
+    let action = action.code();
     // SAFETY: the kernel reads one u32 behind the pointer, which lives during the call.
     let asked = unsafe {
         libc::syscall(
@@ -163,12 +225,12 @@ pub fn is_available(action: &Action) -> bool {
 mod tests {
     use super::*;
 
-    fn equals(index: u8, value: u64) -> Argument {
-        Argument {
-            index,
-            width: Width::Dword,
-            compare: Compare::Eq,
-            value,
+    fn equals(argument: u8, value: i32) -> Test {
+        Test {
+            argument,
+            mask: u32::MAX,
+            value: value.unsigned_abs(),
+            not: false,
         }
     }
 
@@ -205,15 +267,10 @@ mod tests {
     #[test]
     fn arguments_decide() {
         let mut calls = Calls::new();
-        calls
-            .when(libc::SYS_socket, vec![equals(0, libc::AF_UNIX as u64)])
-            .when(
-                libc::SYS_socket,
-                vec![
-                    equals(0, libc::AF_INET as u64),
-                    equals(1, libc::SOCK_DGRAM as u64),
-                ],
-            );
+        calls.when(libc::SYS_socket, vec![equals(0, libc::AF_UNIX)]).when(
+            libc::SYS_socket,
+            vec![equals(0, libc::AF_INET), equals(1, libc::SOCK_DGRAM)],
+        );
         let filter = Filter::compile(&calls, Action::Errno(libc::EPERM as u32), Action::Allow).unwrap();
         let socket = |domain: i32, kind: i32| {
             // SAFETY: three integers; the descriptor is closed with the thread's process.
@@ -244,24 +301,23 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_decides_nothing_is_a_mistake() {
-        let err = Filter::compile(&Calls::new(), Action::Allow, Action::Allow).unwrap_err();
-        assert_eq!(err.kind(), Kind::Internal);
+    fn an_argument_that_does_not_exist_is_a_mistake() {
         let mut calls = Calls::new();
         calls.when(libc::SYS_read, vec![equals(6, 0)]);
-        assert!(Filter::compile(&calls, Action::Allow, Action::KillProcess).is_err());
+        let err = Filter::compile(&calls, Action::Allow, Action::KillProcess).unwrap_err();
+        assert_eq!(err.kind(), Kind::Internal);
     }
 
     #[test]
     fn a_call_that_always_matches_stays_so() {
         let mut calls = Calls::new();
         calls.any(libc::SYS_read).when(libc::SYS_read, vec![equals(0, 0)]);
-        assert_eq!(calls.0[&libc::SYS_read], Vec::<Vec<Argument>>::new());
+        assert_eq!(calls.0[&number_of(libc::SYS_read)], Vec::<Vec<Test>>::new());
     }
 
     #[test]
     fn answers_are_known_to_the_kernel() {
-        assert!(is_available(&Action::Allow));
-        assert!(is_available(&Action::KillProcess));
+        assert!(is_available(Action::Allow));
+        assert!(is_available(Action::KillProcess));
     }
 }

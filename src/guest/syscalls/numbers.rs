@@ -77,7 +77,10 @@ const fn equal(a: &str, b: &str) -> bool {
     true
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "there are fewer than 255 groups, which is asserted")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "there are fewer than 255 groups, which is asserted"
+)]
 const fn group_of(name: &str) -> u8 {
     assert!(GROUPS.len() < NONE as usize, "too many groups");
     let mut group = 0;
@@ -110,9 +113,15 @@ macro_rules! table {
     }};
 }
 
-#[allow(long_running_const_eval, reason = "half a million comparisons, once per build")]
+#[allow(
+    long_running_const_eval,
+    reason = "half a million comparisons, once per build"
+)]
 static X86_64: [u8; LAST + 1] = table!(x86_64);
-#[allow(long_running_const_eval, reason = "half a million comparisons, once per build")]
+#[allow(
+    long_running_const_eval,
+    reason = "half a million comparisons, once per build"
+)]
 static AARCH64: [u8; LAST + 1] = table!(aarch64);
 
 #[cfg(test)]
@@ -135,7 +144,11 @@ mod tests {
                 assert_eq!(*answer, expected, "{arch:?} {number}");
             }
             assert_eq!(arch.name(LAST), Some("file_setattr"));
-            assert_eq!(arch.name(LAST + 1), None, "the crate knows newer calls: raise LAST, place them");
+            assert_eq!(
+                arch.name(LAST + 1),
+                None,
+                "the crate knows newer calls: raise LAST, place them"
+            );
         }
         assert_eq!(Architecture::X86_64.name(0), Some("read"));
         assert_eq!(Architecture::Aarch64.name(63), Some("read"));
