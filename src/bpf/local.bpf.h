@@ -17,15 +17,15 @@ static __always_inline int allow(void)
 	return caps & (1ULL << CAP_NET_BIND_SERVICE) ? ALLOW_ANY_PORT : ALLOW;
 }
 
-/* Remembers what bind was asked for. Returns 0 when that cannot be remembered but must be. A socket that is bound
- * gets storage either way: its packets are known by it (see packet.bpf.h). */
-static __always_inline int note_bind(struct bpf_sock *sk, int changed, int flags, __u32 asked4)
+/* Remembers what bind was asked for, and that it was asked at all. Returns 0 when that cannot be remembered. The
+ * packets of the socket are known by the same storage (see packet.bpf.h). */
+static __always_inline int note_bind(struct bpf_sock *sk, int flags, __u32 asked4)
 {
 	struct asked *s = asked_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!s)
-		return !changed;
-	s->flags = flags;
+		return 0;
+	s->flags = flags | ASKED_BIND;
 	s->local4 = asked4;
 	return 1;
 }
@@ -44,7 +44,7 @@ int bind4(struct bpf_sock_addr *ctx)
 	given = local4(g, asked);
 	if (!given)
 		return deny(EADDRNOTAVAIL);
-	if (!note_bind(ctx->sk, given != asked, asked ? 0 : ASKED_ANY, given == g->lback4 ? asked : 0))
+	if (!note_bind(ctx->sk, asked ? 0 : ASKED_ANY, given == g->lback4 ? asked : 0))
 		return deny(ENOMEM);
 	if (given != asked)
 		ctx->user_ip4 = given;
@@ -67,7 +67,7 @@ int bind6(struct bpf_sock_addr *ctx)
 		given = local4(g, a[3]);
 		if (!given)
 			return deny(EADDRNOTAVAIL);
-		if (!note_bind(ctx->sk, given != a[3], a[3] ? 0 : ASKED_ANY, given == g->lback4 ? a[3] : 0))
+		if (!note_bind(ctx->sk, a[3] ? 0 : ASKED_ANY, given == g->lback4 ? a[3] : 0))
 			return deny(ENOMEM);
 		if (given != a[3])
 			ctx->user_ip6[3] = given;
@@ -88,7 +88,7 @@ int bind6(struct bpf_sock_addr *ctx)
 	} else if (!local6(g, a)) {
 		return deny(EADDRNOTAVAIL);
 	}
-	if (!note_bind(ctx->sk, any, any ? ASKED_ANY | ASKED_ANY6 : 0, 0))
+	if (!note_bind(ctx->sk, any ? ASKED_ANY | ASKED_ANY6 : 0, 0))
 		return deny(ENOMEM);
 	store6(ctx, a);
 	return allow();

@@ -6,7 +6,6 @@ SEC("cgroup/sock_create")
 int sock_create(struct bpf_sock *ctx)
 {
 	struct guest *g = caller();
-	struct asked *s;
 
 	if (!g)
 		return 0;
@@ -15,14 +14,7 @@ int sock_create(struct bpf_sock *ctx)
 	switch (ctx->type) {
 	case SOCK_STREAM:
 		/* MPTCP's further subflows are bound by the kernel, past the hooks; programs fall back to TCP. */
-		if (ctx->protocol != IPPROTO_TCP)
-			return deny(EPROTONOSUPPORT);
-		/* The callback at listen(2) cannot ask for the caller's cgroup, so the socket carries the number. */
-		s = bpf_sk_storage_get(&sockets, ctx, 0, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!s)
-			return deny(ENOMEM);
-		s->xid = g->xid;
-		return 1;
+		return ctx->protocol == IPPROTO_TCP ? 1 : deny(EPROTONOSUPPORT);
 	case SOCK_DGRAM:
 		/* ICMP here is the unprivileged echo socket; the packet hooks judge its addresses. */
 		if (ctx->protocol == IPPROTO_UDP || ctx->protocol == IPPROTO_ICMP ||

@@ -87,9 +87,12 @@ static __always_inline int judge4(const struct guest *g, __u32 a)
 
 	if (a == 0 || a == g->lback4)
 		return PEER_LOOPBACK;
+	/* Every context's loopback is in there, but so may be a guest's address. */
+	if (!is_loopback4(a))
+		return PEER_OTHER;
 	o = owner4(a);
 	if (!o)
-		return is_loopback4(a) ? PEER_LOOPBACK : PEER_OTHER;
+		return PEER_LOOPBACK;
 	if (o->kind != OWNER_LOOPBACK)
 		return PEER_OTHER;
 	return o->xid == g->xid ? PEER_LOOPBACK : PEER_REFUSED;
@@ -101,6 +104,8 @@ static __always_inline int judge6(const struct guest *g, const __u32 *a)
 
 	if (is_any6(a) || is_loopback6(a) || same6(a, g->lback6))
 		return PEER_LOOPBACK;
+	if (a[0] != bpf_htonl(LOOPBACK6_HEAD))
+		return PEER_OTHER;
 	o = owner6(a);
 	if (!o || o->kind != OWNER_LOOPBACK)
 		return PEER_OTHER;
@@ -125,7 +130,8 @@ static __always_inline int note_peer(struct bpf_sock_addr *ctx, __u32 asked4, in
 }
 
 /* Sets the source of a socket that has none, or whose source was chosen here before. One that the application
- * bound keeps its own. Returns an errno. */
+ * bound keeps its own: only bind leaves a note, since a note costs a short connection more than all else that is
+ * done here. Returns an errno. */
 static __always_inline int set_source(struct bpf_sock_addr *ctx, const __u32 *a)
 {
 	struct bpf_sock *sk = ctx->sk;
@@ -142,10 +148,8 @@ static __always_inline int set_source(struct bpf_sock_addr *ctx, const __u32 *a)
 	 * the route, which need not be the guest's, and bpf_bind cannot change a socket that has a port. */
 	if (sk->src_port)
 		return bound ? 0 : EADDRNOTAVAIL;
-	s = asked_of(sk, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!s)
-		return ENOMEM;
-	if (bound && !(s->flags & ASKED_SOURCE))
+	s = asked_of(sk, 0);
+	if (bound && s && (s->flags & ASKED_BIND))
 		return 0;
 	if (sk->family == AF_INET) {
 		struct sockaddr4 sa = { .family = AF_INET, .addr = a[3] };
@@ -163,7 +167,9 @@ static __always_inline int set_source(struct bpf_sock_addr *ctx, const __u32 *a)
 			return ENETUNREACH;
 		return -err;
 	}
-	s->flags |= ASKED_SOURCE;
+	/* Of a bind that was asked for and failed. */
+	if (s)
+		s->flags &= ~ASKED_BIND;
 	return 0;
 }
 

@@ -63,7 +63,7 @@ struct listener {
 
 /* struct asked.flags */
 #define ASKED_ANY 1 /* bind was asked for ANY and got one address */
-#define ASKED_SOURCE 2 /* the source address was chosen here, not by the application */
+#define ASKED_BIND 2 /* the address was chosen by bind, not here when the socket was connected */
 #define ASKED_ANY6 8 /* with ASKED_ANY: it was `::` and not `::ffff:0.0.0.0` */
 #define ASKED_LOOPBACK 4 /* the peer was asked for as loopback but answers from the primary address */
 
@@ -72,7 +72,6 @@ struct asked {
 	__u64 epoch; /* at which `home` was judged; 0 is never */
 	__u32 family; /* of `home`: 4 or 6; 0 while there is none */
 	__u32 home[4]; /* a local address that the socket's packets may have; of IPv4 the first word */
-	__u32 xid;
 	__u32 flags;
 	__u32 local4; /* the 127.0.0.0/8 address that bind was asked for */
 	__u32 peer4; /* the 127.0.0.0/8 address that connect or sendto was asked for */
@@ -151,6 +150,24 @@ struct cred {
 
 struct task_struct {
 	const struct cred *cred;
+} __attribute__((preserve_access_index));
+
+struct kernfs_node {
+	__u64 id;
+} __attribute__((preserve_access_index));
+
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+	struct cgroup *ancestors[];
+} __attribute__((preserve_access_index));
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_cgroup_data sk_cgrp_data;
 } __attribute__((preserve_access_index));
 
 #define CAP_NET_BIND_SERVICE 10

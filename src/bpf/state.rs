@@ -9,7 +9,7 @@ use crate::{Error, Kind, Result};
 
 /// Changes with the shape of a map. Sets of programs with the same layout share their maps, so that an update
 /// keeps what is known of running guests and of their sockets.
-pub(super) const LAYOUT: u32 = 2;
+pub(super) const LAYOUT: u32 = 3;
 
 const OPEN: u32 = 1;
 const RAW: u32 = 2;

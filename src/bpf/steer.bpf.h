@@ -3,25 +3,46 @@
 #pragma once
 #include "state.bpf.h"
 
+/* The guest that made a socket. No helper tells a callback of TCP, so it is read from the socket as
+ * bpf_sk_ancestor_cgroup_id does. */
+static __always_inline struct guest *maker(struct bpf_sock *sk)
+{
+	struct sock *full = sk ? (struct sock *)bpf_skc_to_tcp_sock(sk) : 0;
+	struct cgroup *cgroup;
+	__u32 level = LEVEL;
+
+	if (!full)
+		return 0;
+	cgroup = BPF_CORE_READ(full, sk_cgrp_data.cgroup);
+	if (!cgroup || BPF_CORE_READ(cgroup, level) < (int)level)
+		return 0;
+	if (bpf_core_read(&cgroup, sizeof(cgroup), &cgroup->ancestors[level]))
+		return 0;
+	return guest_of(BPF_CORE_READ(cgroup, kn, id));
+}
+
 SEC("sockops")
 int listening(struct bpf_sock_ops *ctx)
 {
 	struct listener key = {};
+	struct guest *g;
 	struct asked *s;
-	int slot;
+	int slot, flags;
 
 	/* -1 is "no opinion" for the operations that ask for a value. */
 	ctx->reply = -1;
 	if (ctx->op != BPF_SOCK_OPS_TCP_LISTEN_CB)
 		return 1;
-	s = asked_of(ctx->sk, 0);
-	if (!s || !s->xid)
+	g = maker(ctx->sk);
+	if (!g || (g->flags & GUEST_OPEN))
 		return 1;
-	key.xid = s->xid;
+	s = asked_of(ctx->sk, 0);
+	flags = s ? s->flags : 0;
+	key.xid = g->xid;
 	key.port = ctx->local_port;
 	key.family = ctx->family == AF_INET6 ? 6 : 4;
 	/* listen without bind sits on ANY, too. */
-	if (!(s->flags & ASKED_ANY)) {
+	if (!(flags & ASKED_ANY)) {
 		if (ctx->family == AF_INET6) {
 			key.addr[0] = ctx->local_ip6[0];
 			key.addr[1] = ctx->local_ip6[1];
@@ -32,7 +53,7 @@ int listening(struct bpf_sock_ops *ctx)
 		}
 	}
 	/* `::ffff:a.b.c.d` is a listener of IPv4, on ANY as on an address; but not where it stands for `::`. */
-	if (key.family == 6 && !(s->flags & ASKED_ANY6) && ctx->local_ip6[0] == 0 && ctx->local_ip6[1] == 0 &&
+	if (key.family == 6 && !(flags & ASKED_ANY6) && ctx->local_ip6[0] == 0 && ctx->local_ip6[1] == 0 &&
 	    ctx->local_ip6[2] == bpf_htonl(0xffff)) {
 		key.family = 4;
 		key.addr[2] = 0;
