@@ -107,7 +107,8 @@ pub enum Identity {
     /// The context that hostel itself runs in already, as the inner of two chained primitives does: what it adds
     /// is added to that one, so that nothing of the outer is lost.
     Here(Xid),
-    /// The spectator: sees every process of the host and of every guest, and can touch none.
+    /// The spectator: sees every process of the host and of every guest, and can touch none. There may be several at
+    /// once; each takes a number for the time it runs, as an ephemeral context does.
     Spectator,
 }
 

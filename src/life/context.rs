@@ -36,7 +36,7 @@ pub struct Outcome {
 pub fn steps(context: &Context, argv: &[String]) -> Result<Vec<Step>> {
     let xid = match context.identity {
         Identity::Xid(xid) | Identity::Here(xid) => Some(xid),
-        Identity::Spectator => Some(Xid::SPECTATOR),
+        Identity::Spectator => Some(Xid::MAX),
         Identity::Ephemeral => needs_number(context).then_some(Xid::MAX),
     };
     plan::launch(context, xid, Program::Command(argv.to_vec()))
@@ -79,7 +79,8 @@ pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Sp
     }
     let running = match context.identity {
         Identity::Here(xid) | Identity::Xid(xid) => start(host, context, Some(xid), program, command)?,
-        Identity::Spectator => start(host, context, Some(Xid::SPECTATOR), program, command)?,
+        // Whoever asks is a spectator, several at once, each with ids of its own: not even one another can they touch.
+        Identity::Spectator => ephemeral(host, context, &program, command)?,
         Identity::Ephemeral if needs_number(context) => match own {
             // Chained: the outer context's confinement must hold for what the inner one adds.
             Some(xid) => {

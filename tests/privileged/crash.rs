@@ -1,30 +1,30 @@
 //! `kill -9` of hostel at every step: the next command works, and nothing leaks.
 //!
-//! strace kills the command on entry to its Nth system call that changes anything, for N = 1, 2, .. until the command
-//! gets to its end. By default a sample of the Ns is taken, spread over the whole; all with `HOSTEL_THOROUGH=1`.
+//! A command is traced once to learn its steps, with those of the processes that it makes, and then killed at each of
+//! them. `HOSTEL_TEST_SLOWNESS=N`, for emulated machines, takes every Nth step.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+
+use nix::sys::signal::Signal;
 
 use crate::life::{destroy, recipe};
-use crate::support::{Before, Hostel, World, binary, slowness, tests, tool};
+use crate::support::{Before, Need, Step, Victim, World, eventually, points, slowness, tests, tool};
 
 tests! {
-    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] within 1800 => apply_can_be_killed,
-    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] within 1800 => start_can_be_killed,
-    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] within 1800 => stop_can_be_killed,
-    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] within 1800 => destroy_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => build_of_busybox_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => build_of_a_tar_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => build_of_a_directory_can_be_killed,
+    [Root, Cgroup2, Bpf, Debian] within 900 => build_of_debian_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => start_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => start_on_a_new_host_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => stop_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => destroy_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => apply_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => an_apply_that_changes_a_guest_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => workers_of_apply_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => the_process_of_a_start_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] => a_signal_to_apply_alone_reaches_its_workers,
 }
-
-/// Between two of these nothing changes but memory, so a death there is the same as a death at the next one. `?` is
-/// for those that this strace or machine has not.
-const CHANGES: &str = "?clone3,?clone,?fork,?vfork,?mount,?move_mount,?open_tree,?fsopen,?fsconfig,?fsmount,\
-    ?mount_setattr,?umount2,?pivot_root,?mkdir,?mkdirat,?rmdir,?unlink,?unlinkat,?rename,?renameat,?renameat2,\
-    ?symlink,?symlinkat,?link,?linkat,?mknod,?mknodat,?chmod,?fchmod,?fchmodat,?chown,?fchown,?fchownat,?write,\
-    ?pwrite64,?writev,?sendto,?sendmsg,?bpf,?ioctl,?kill,?pidfd_send_signal,?flock,?setns,?unshare,?ftruncate,\
-    ?copy_file_range,?sendfile,?fsync,?fdatasync,?setxattr,?fsetxattr,?utimensat,?wait4,?waitid,?exit_group";
-
-/// How many points a verb is killed at, unless all are.
-const SAMPLE: usize = 24;
 
 struct Crash<'a> {
     world: &'a World,
@@ -33,108 +33,159 @@ struct Crash<'a> {
 
 impl<'a> Crash<'a> {
     fn new(world: &'a World) -> Self {
-        Self { world, before: Before::look() }
-    }
-
-    /// The changes that the command makes when it gets to its end: the name of each system call, and how many of
-    /// that name there have been with it, which is how strace counts.
-    fn changes(&self, args: &[&str]) -> Vec<(String, usize)> {
-        let log = self.world.dir.join("strace.log");
-        let trace = format!("trace={CHANGES}");
-        let head = ["-qq", "-o", log.to_str().unwrap(), "-e", "signal=none", "-e", &trace];
-        self.strace(&head, args).ok();
-        let mut changes: Vec<(String, usize)> = vec![];
-        for line in std::fs::read_to_string(log).unwrap().lines() {
-            let Some((name, _)) = line.split_once('(') else { continue };
-            let nth = changes.iter().filter(|(known, _)| known == name).count() + 1;
-            changes.push((name.to_owned(), nth));
+        Self {
+            world,
+            before: Before::look(),
         }
-        changes
     }
 
-    fn kill_at(&self, (name, nth): &(String, usize), args: &[&str]) -> i32 {
-        let (trace, inject) = (format!("trace={name}"), format!("inject={name}:signal=SIGKILL:when={nth}"));
-        let head = ["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-        self.strace(&head, args).run().status
-    }
-
-    fn strace(&self, head: &[&str], args: &[&str]) -> Hostel {
-        let words = head.iter().map(OsString::from).chain([binary().into_os_string()]);
-        let words = words.chain(args.iter().map(OsString::from));
-        self.world.within(tool("strace", words)).silent().deadline(120)
-    }
-
-    /// Kills the command at each point, with `before` to get there and `after` to show that all is well.
+    /// Kills the command at every step, with `before` to get there and `after` to show that all is well.
     fn everywhere(&self, args: &[&str], before: impl Fn(), after: impl Fn()) {
+        self.each(args, Victim::Command, |_| true, before, after);
+    }
+
+    /// Kills `victim` at every step that is `wanted`.
+    fn each(
+        &self,
+        args: &[&str],
+        victim: Victim,
+        wanted: impl Fn(&Step) -> bool,
+        before: impl Fn(),
+        after: impl Fn(),
+    ) {
+        // What is there once and for all (a cache, hostel's own cgroup) is there before the steps are counted.
         before();
-        let changes = self.changes(args);
+        self.world.hostel(args).ok();
         after();
-        let count = changes.len();
-        assert!(count > 5, "strace saw {count} changes of `hostel {}`", args.join(" "));
-        let points = points(count);
-        // What ran is told to whoever reads the log of a failure, and on stdout by the thorough run.
-        println!("`hostel {}` changes something {count} times; killed at {points:?}", args.join(" "));
+        before();
+        let whole = self.world.hostel(args).traced(None);
+        assert_eq!(whole.status, 0, "`hostel {}` when it is traced", args.join(" "));
+        after();
+        let steps: Vec<Step> = whole.steps.into_iter().filter(wanted).collect();
+        assert!(steps.len() > 5, "`hostel {}` has {} steps", args.join(" "), steps.len());
+        let points = points(&steps, slowness() as usize);
+        // For whoever reads the log of a failure.
+        let processes: BTreeSet<&str> = steps.iter().map(|step| step.process.as_str()).collect();
+        println!(
+            "`hostel {}`: {} steps of {processes:?}, killed at {}",
+            args.join(" "),
+            steps.len(),
+            points.len()
+        );
         let mut killed = 0;
-        for n in &points {
+        for point in &points {
+            println!("{point:?}");
             before();
-            let change = &changes[n - 1];
-            let status = self.kill_at(change, args);
-            killed += usize::from(status == 128 + 9);
-            println!("{n} of {count}, {} {}: exit {status}", change.0, change.1);
+            let traced = self.world.hostel(args).traced(Some((point, victim)));
+            killed += usize::from(traced.is_killed);
+            if traced.is_killed && victim == Victim::Command {
+                assert_eq!(traced.status, 128 + 9, "{point:?}");
+            }
             self.world.hostel(["ls"]).ok();
             after();
             // Half-made files are swept by the next command that makes some, or by this one.
             self.world.hostel(["gc"]).ok();
             let leaks = self.before.leaks(self.world);
-            assert!(leaks.is_empty(), "after a kill at {n} of {count}, {change:?}: {leaks:#?}");
+            assert!(leaks.is_empty(), "after a kill at {point:?}: {leaks:#?}");
         }
         // A run may make a few calls fewer than the one that was counted: it waits for less.
-        assert!(killed * 4 >= points.len() * 3, "only {killed} of {} were killed", points.len());
+        assert!(
+            killed * 10 >= points.len() * 9,
+            "only {killed} of {} were killed",
+            points.len()
+        );
     }
 }
 
-/// All of 1 to `count`, or a sample with both ends.
-fn points(count: usize) -> Vec<usize> {
-    let sample = (SAMPLE / slowness() as usize).max(4);
-    if count <= sample || std::env::var_os("HOSTEL_THOROUGH").is_some_and(|value| value == "1") {
-        return (1..=count).collect();
-    }
-    (0..sample).map(|i| 1 + i * (count - 1) / (sample - 1)).collect()
+fn works(world: &World, name: &str) {
+    world.hostel(["exec", name, "--", "true"]).ok();
 }
 
-fn works(world: &World) {
-    world.hostel(["exec", "web", "--", "true"]).ok();
-}
-
-fn apply_can_be_killed(world: &World) {
-    let file = recipe(world, "web", 0, "files = { [\"/etc/motd\"] = \"hi\" },");
-    let file = file.to_str().unwrap();
+/// Builds a guest of `image` anew, with its image, killed at every step.
+fn build(world: &World, image: &str) {
+    let text = format!("guest \"web\" {{ image = \"{image}\", xid = {} }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
     Crash::new(world).everywhere(
-        &["apply", file],
-        // Everything anew: the image, and hostel's own programs and cgroup.
+        &["build", file.to_str().unwrap()],
         || {
-            world.hostel(["images", "--prune"]).ok();
-            world.hostel(["host", "clear"]).ok();
+            if !image.starts_with("debian") {
+                world.hostel(["images", "--prune"]).ok();
+            }
         },
         || {
-            world.hostel(["apply", file]).ok();
-            works(world);
-            destroy(world, "web");
+            let again = world.hostel(["build".as_ref(), file.as_os_str()]).run();
+            assert!(again.status == 0 || again.stderr.contains("is there already"), "{again}");
+            assert!(world.root.join("guests/web/rootfs/bin").exists());
+            world.hostel(["destroy", "web"]).ok();
+            world.hostel(["ls", "--quiet"]).ok().stdout("").stderr("");
+            for dir in ["guests", "xid", "lock"] {
+                let left: Vec<_> = std::fs::read_dir(world.root.join(dir)).unwrap().flatten().collect();
+                assert!(left.is_empty(), "{left:?}");
+            }
         },
     );
 }
 
+fn build_of_busybox_can_be_killed(world: &World) {
+    build(world, "busybox");
+}
+
+/// A small tree with what a tree can have: directories, files, links, owners, modes, an attribute.
+fn tree(world: &World) -> std::path::PathBuf {
+    let script = "mkdir -p tree/bin tree/etc tree/var/empty && cp /bin/busybox tree/bin/busybox && \
+        ln -s busybox tree/bin/sh && ln tree/bin/busybox tree/bin/ls && echo hello >tree/etc/motd && \
+        chown 33:33 tree/var/empty && chmod 1777 tree/var && chmod 4755 tree/bin/busybox && mkfifo tree/var/pipe";
+    tool("sh", ["-c", script]).dir(&world.dir).ok();
+    world.dir.join("tree")
+}
+
+fn build_of_a_tar_can_be_killed(world: &World) {
+    tree(world);
+    let file = world.dir.join("tree.tar");
+    tool("tar", ["-cf", file.to_str().unwrap(), "-C", "tree", "."]).dir(&world.dir).ok();
+    build(world, &format!("tar:{}", file.display()));
+}
+
+fn build_of_a_directory_can_be_killed(world: &World) {
+    let tree = tree(world);
+    build(world, &format!("dir:{}", tree.display()));
+}
+
+fn build_of_debian_can_be_killed(world: &World) {
+    let _images = world.share_images();
+    let file = world.file("first.lua", &format!("guest \"first\" {{ image = \"debian:bookworm\", xid = {} }}", world.xid(1)));
+    world.online(["build".as_ref(), file.as_os_str()]).ok();
+    world.hostel(["destroy", "first"]).ok();
+    build(world, "debian:bookworm");
+}
+
 fn start_can_be_killed(world: &World) {
+    start(world, Victim::Command, |_| true, || {});
+}
+
+/// Hostel's cgroup and BPF programs are made anew each time.
+fn start_on_a_new_host_can_be_killed(world: &World) {
+    start(world, Victim::Command, |step| step.process == "0", || drop(world.hostel(["host", "clear"]).ok()));
+}
+
+/// The guest's first process dies before it is the guest's, and hostel goes on: it undoes all and says so.
+fn the_process_of_a_start_can_be_killed(world: &World) {
+    start(world, Victim::Process, |step| step.process != "0", || {});
+}
+
+fn start(world: &World, victim: Victim, wanted: impl Fn(&Step) -> bool, before: impl Fn()) {
     let file = recipe(world, "web", 0, "limits = { nofile = 256 },");
     world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
     world.hostel(["stop", "web"]).ok();
-    Crash::new(world).everywhere(
+    Crash::new(world).each(
         &["start", "web"],
-        || {},
+        victim,
+        wanted,
+        before,
         || {
             let again = world.hostel(["start", "web"]).run();
             assert!(again.status == 0 || again.stderr.contains("runs already"), "{again}");
-            works(world);
+            works(world, "web");
             world.hostel(["stop", "web"]).ok();
         },
     );
@@ -165,4 +216,100 @@ fn destroy_can_be_killed(world: &World) {
             world.hostel(["ls", "--quiet"]).ok().stdout("").stderr("");
         },
     );
+}
+
+/// Two small guests, the second after the first, so that the steps of their workers come in one order.
+fn two(world: &World, more: &str) -> String {
+    let shared = Need::LandlockScopes.probe().is_err();
+    let tree = tree(world);
+    let guest = |name: &str, number: u8, more: &str| {
+        format!(
+            "guest \"{name}\" {{ image = \"dir:{}\", xid = {}, {more}\n  net = {{ mode = \"bind\", address = {{ \"{}/8\" }}, shared_abstract_sockets = {shared} }} }}\n",
+            tree.display(),
+            world.xid(number.into()),
+            world.address(number + 1)
+        )
+    };
+    let text = guest("db", 0, more) + &guest("web", 1, &format!("depends = {{ \"db\" }}, {more}"));
+    world.file("two.lua", &text).to_str().unwrap().to_owned()
+}
+
+fn apply_again(world: &World, file: &str) {
+    world.hostel(["apply", file]).ok();
+    world.hostel(["apply", file]).ok().stdout("no changes: the host is as the recipe says\n");
+    works(world, "db");
+    works(world, "web");
+}
+
+fn destroy_both(world: &World) {
+    world.hostel(["destroy", "--force", "web", "db"]).ok();
+    world.hostel(["ls", "--quiet"]).ok().stdout("").stderr("");
+}
+
+fn apply_can_be_killed(world: &World) {
+    let file = two(world, "files = { [\"/etc/motd\"] = \"hi\" },");
+    Crash::new(world).everywhere(
+        &["apply", &file],
+        || {},
+        || {
+            apply_again(world, &file);
+            destroy_both(world);
+        },
+    );
+}
+
+fn an_apply_that_changes_a_guest_can_be_killed(world: &World) {
+    let file = two(world, "limits = { nofile = 128 },");
+    let changed = two(world, "limits = { nofile = 256, pids = 50 }, hostname = \"other\",");
+    let changed = std::fs::rename(changed, world.dir.join("changed.lua")).map(|()| world.dir.join("changed.lua"));
+    let changed = changed.unwrap();
+    let _ = two(world, "limits = { nofile = 128 },");
+    Crash::new(world).everywhere(
+        &["apply", changed.to_str().unwrap()],
+        || drop(world.hostel(["apply", &file]).ok()),
+        || {
+            apply_again(world, changed.to_str().unwrap());
+            world.hostel(["exec", "web", "--", "busybox", "hostname"]).ok().stdout("other\n");
+            // From nothing again: what the change has left shows.
+            world.hostel(["stop", "web", "db"]).ok();
+        },
+    );
+    destroy_both(world);
+}
+
+/// A worker dies and apply goes on: it says which, undoes nothing that is whole, and the next apply does the rest.
+fn workers_of_apply_can_be_killed(world: &World) {
+    let file = two(world, "");
+    Crash::new(world).each(
+        &["apply", "--jobs", "1", &file],
+        Victim::Process,
+        |step| step.process != "0",
+        || {},
+        || {
+            apply_again(world, &file);
+            destroy_both(world);
+        },
+    );
+}
+
+fn a_signal_to_apply_alone_reaches_its_workers(world: &World) {
+    let text = format!(
+        "guest \"web\" {{ image = \"busybox\", xid = {}, health = {{ exec = {{ \"false\" }}, start = \"100s\" }},\n  \
+         hooks = {{ pre_start = function(h) h:log(\"at work\") end }} }}\n",
+        world.xid(0)
+    );
+    let file = world.file("web.lua", &text);
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let apply = world.hostel(["apply".as_ref(), file.as_os_str()]).spawn();
+        let is_up = || world.hostel(["ls", "--quiet", "--running"]).ok().stdout == "web\n";
+        assert!(eventually(std::time::Duration::from_secs(20), is_up));
+        // To this process, not to its group.
+        apply.signal(signal);
+        let out = apply.wait();
+        assert_eq!(out.status, 128 + signal as i32, "{out}");
+        assert!(out.stderr.contains("interrupted"), "{out}");
+        // What it had begun is undone: the guest is built and does not run.
+        world.hostel(["ls", "--quiet", "--running"]).ok().stdout("");
+        destroy(world, "web");
+    }
 }

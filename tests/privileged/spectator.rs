@@ -5,6 +5,7 @@ use crate::support::{World, tests};
 tests! {
     [Root, Cgroup2, Bpf, Busybox] => it_sees_a_guests_process_and_every_way_to_touch_it_is_refused,
     [Root, Cgroup2, Bpf] => it_has_no_capability_over_the_host,
+    [Root, Cgroup2, Bpf] => there_may_be_several_and_they_cannot_touch_each_other,
 }
 
 /// Tries every way to signal, trace or change a process, and prints what each gave.
@@ -79,4 +80,23 @@ fn it_has_no_capability_over_the_host(world: &World) {
     tried.stdout_has("alive");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_ne!(host.trim(), "changed");
+}
+
+fn there_may_be_several_and_they_cannot_touch_each_other(world: &World) {
+    let first = ["context", "--xid", "1", "--", "sh", "-c", "echo ready; exec sleep 1000"];
+    let mut first = world.hostel(first).spawn();
+    first.wait_stdout("ready");
+    // `ps` of the second has the command of the first, and so has a third at the same time.
+    let look = || world.hostel(["context", "--xid", "1", "--", "ps", "ax", "-o", "pid,args"]).spawn();
+    let (second, third) = (look(), look());
+    let second = second.wait().code(0).stderr("");
+    third.wait().code(0).stderr("").stdout_has("sleep 1000");
+    let line = second.stdout.lines().find(|line| line.ends_with(" sleep 1000")).expect("it sees the first");
+    let pid = line.split_whitespace().next().unwrap();
+    let tried = world.hostel(["context", "--xid", "1", "--", "python3", "-c", TRY, pid]).ok().stdout_has("seen True");
+    let done: Vec<&str> = tried.stdout.lines().filter(|line| line.ends_with("DONE")).collect();
+    assert_eq!(done, Vec::<&str>::new(), "{}", tried.stdout);
+    assert_eq!(tried.stdout.lines().count(), 28, "{}", tried.stdout);
+    first.signal(nix::sys::signal::Signal::SIGTERM);
+    first.wait().code(128 + 15);
 }

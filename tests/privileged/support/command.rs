@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::trace::{Step, Traced, Victim, trace};
+
 /// A command that is being put together. Without a deadline of its own it has 30 seconds.
 #[must_use]
 #[derive(Debug)]
@@ -83,6 +85,15 @@ impl Hostel {
     pub(crate) fn silent(mut self) -> Self {
         self.is_silent = true;
         self
+    }
+
+    /// Runs it with nothing on stdin and its output nowhere, traced, to its end or to a step at which it is killed.
+    pub(crate) fn traced(mut self, until: Option<(&Step, Victim)>) -> Traced {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        trace(self.command, until)
     }
 
     /// Starts it with nothing on stdin, its output piped, in a process group of its own.

@@ -5,6 +5,7 @@ mod hierarchy;
 mod leak;
 mod need;
 mod runner;
+mod trace;
 mod world;
 
 #[allow(
@@ -17,6 +18,7 @@ pub(crate) use self::{
     leak::Before,
     need::Need,
     runner::{Test, run},
+    trace::{Step, Traced, Victim, points, trace},
     world::{World, binary},
 };
 
