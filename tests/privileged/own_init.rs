@@ -11,6 +11,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_that_cannot_start_fails_the_start,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] => a_slow_start_of_an_own_init_is_waited_for,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_has_its_cgroup_and_nothing_above,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, V2("memory"), V2("pids")] => an_own_init_limits_its_services_below_its_own_limits,
 }
 
 const BUSYBOX: &str = r#"init = "/sbin/init", files = { ["/etc/inittab"] =
@@ -122,5 +123,42 @@ fn an_own_init_has_its_cgroup_and_nothing_above(world: &World) {
         sh(&format!("echo 1 > /sys/fs/cgroup/{knob}")).code(1);
     }
     world.hostel(["stop", "web"]).ok().stdout_has("stopped web");
+    destroy(world, "web");
+}
+
+/// What an init does that keeps services apart: everything into a cgroup of its own, controllers handed down, limits.
+const DIVIDES: &str = r#"cd /sys/fs/cgroup; mkdir rest part
+for pid in $(cat cgroup.procs); do echo $pid > rest/cgroup.procs; done
+echo '+memory +pids' > cgroup.subtree_control
+echo 16M > part/memory.max; echo 0 > part/memory.swap.max
+sh -c 'echo $$ > part/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs=40M count=1'; echo "limited $?" >> /told
+sh -c 'exec dd if=/dev/zero of=/dev/null bs=40M count=1'; echo "free $?" >> /told
+sh -c 'exec dd if=/dev/zero of=/dev/null bs=200M count=1'; echo "over the guest's own $?" >> /told
+for knob in memory.max memory.swap.max memory.high memory.min pids.max cpu.max cpu.weight cgroup.type cgroup.freeze; do
+  echo max > $knob 2> /dev/null && echo "raised $knob" >> /told; done
+for above in .. ../.. ../keeper ../entered; do
+  (echo 1 > $above/cgroup.procs) 2> /dev/null && echo "moved to $above" >> /told; done
+mkdir -p /mnt; mount -t cgroup2 none /mnt 2> /dev/null && echo mounted >> /told
+echo end >> /told"#;
+
+fn an_own_init_limits_its_services_below_its_own_limits(world: &World) {
+    let more = format!(
+        "init = \"/sbin/init\", limits = {{ memory = \"96M\", swap = 0, pids = 64 }}, files = {{ [\"/divides\"] = [==[{DIVIDES}]==],
+         [\"/etc/inittab\"] = \"::sysinit:/bin/sh /divides\\n::respawn:/bin/sleep 1000\\n\" }},"
+    );
+    running(world, "web", 0, &more);
+    let read = |path: &str| std::fs::read_to_string(world.root.join("guests/web/rootfs").join(path)).unwrap_or_default();
+    assert!(eventually(Duration::from_secs(20), || read("told").ends_with("end\n")), "{}", read("told"));
+    assert_eq!(read("told"), "limited 137\nfree 0\nover the guest's own 137\nend\n");
+
+    let host = crate::support::hierarchies().into_iter().find(|h| h.is_v2).unwrap().mount;
+    let own = host.join(&world.cgroup).join(format!("x{}", world.xid(0)));
+    let knob = |name: &str| std::fs::read_to_string(own.join(name)).unwrap();
+    assert_eq!((knob("memory.max"), knob("pids.max")), (format!("{}\n", 96 << 20), "64\n".to_owned()));
+    // Every process is still below it, and limits change while the guest has its own.
+    assert_eq!(knob("cgroup.procs"), "");
+    world.hostel(["set", "web", "memory=80M"]).ok();
+    assert_eq!(knob("memory.max"), format!("{}\n", 80 << 20));
+    world.hostel(["exec", "web", "--", "true"]).ok();
     destroy(world, "web");
 }

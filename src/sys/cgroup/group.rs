@@ -159,8 +159,21 @@ impl Group {
     /// to make cgroups below it and to move processes among them, while its own limits stay the host's. `owner` may
     /// also move processes between the cgroups directly below this one, which `clone3(2)` into `name` from beside
     /// it takes; who sees no further up than `name` cannot use that.
+    ///
+    /// The controllers that this one has go with it, so that an init can limit its own services; from then on this
+    /// one can have no process itself. `name`'s own files of them stay the host's, and this one's limits stand above
+    /// them.
     pub fn delegate(&self, name: &str, owner: u32) -> Result<OwnedFd> {
         let child = self.child(name)?;
+        let controllers = self.dir.read("cgroup.controllers")?;
+        let all: Vec<_> = controllers
+            .split_whitespace()
+            .map(|name| format!("+{name}"))
+            .collect();
+        // None, where they are all on v1.
+        if !all.is_empty() {
+            self.dir.write("cgroup.subtree_control", &all.join(" "))?;
+        }
         chown(self.fd(), "cgroup.procs", owner)?;
         chown(child.as_fd(), "", owner)?;
         for file in ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
