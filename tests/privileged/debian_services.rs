@@ -14,6 +14,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Debian, Tool("ssh"), Tool("ssh-keygen")] within 420 => four_services_in_three_guests_on_standard_ports,
     [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => sysvinit_runs_debians_own_scripts,
     [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => systemd_runs_debians_own_units,
+    [Root, Cgroup2, Bpf, Verb("apply"), Debian, V2("memory")] within 420 => systemd_limits_its_units,
 }
 
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -21,6 +22,14 @@ const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 /// One image for all tests with Debian guests: the packages of the example, two inits, and what the tests call.
 pub(crate) const PACKAGES: &str = r#""openssh-server", "nginx-light", "postgresql", "redis-server", "iproute2", "procps",
     "redis-tools", "curl", "sysvinit-core", "systemd""#;
+
+/// The packages of every Debian image that a test of this suite needs.
+pub(crate) fn image_packages() -> Vec<Vec<String>> {
+    let names = PACKAGES.split(',').map(|name| name.trim().trim_matches('"').to_owned());
+    let mut sets = vec![names.collect()];
+    sets.extend(crate::image::packages());
+    sets
+}
 
 /// Builds the guests of a recipe. The image is built once: by the test that comes first.
 pub(crate) fn build(world: &World, recipe: &Path) {
@@ -263,4 +272,33 @@ fn systemd_runs_debians_own_units(world: &World) {
     let state = || world.hostel(["exec", "sysd", "--", "systemctl", "is-system-running"]).run().stdout;
     assert!(eventually(Duration::from_secs(60), || state() == "running\n"), "{}", state());
     goes_through_its_life(world, "sysd");
+}
+
+/// A guest's systemd has the host's controllers, below the guest's own limits.
+fn systemd_limits_its_units(world: &World) {
+    let unit = |limit: &str| {
+        format!("[Service]\\nType=oneshot\\nExecStart=/bin/dd if=/dev/zero of=/dev/null bs=60M count=1\\n{limit}\\n")
+    };
+    let more = format!(
+        "init = \"/lib/systemd/systemd\", limits = {{ memory = \"1G\", swap = 0 }}, files = {{\n\
+         [\"/etc/systemd/system/hog.service\"] = \"{}\", [\"/etc/systemd/system/modest.service\"] = \"{}\" }},",
+        unit("MemoryMax=24M\\nMemorySwapMax=0"),
+        unit("MemoryMax=200M\\nTasksMax=5")
+    );
+    let recipe = debian(world, "sysd", &more);
+    world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
+    let run = |argv: &[&str]| world.hostel(["exec", "sysd", "--"].iter().chain(argv)).run();
+    let state = || run(&["systemctl", "is-system-running"]).stdout;
+    assert!(eventually(Duration::from_secs(60), || state() == "running\n"), "{}{}", state(), run(&["systemctl", "--failed"]));
+    run(&["systemctl", "start", "modest"]).code(0);
+    assert_ne!(run(&["systemctl", "start", "hog"]).status, 0);
+    run(&["systemctl", "show", "--value", "-p", "Result", "hog"]).code(0).stdout("oom-kill\n");
+    let tree = run(&["sh", "-c", "cat /sys/fs/cgroup/cgroup.subtree_control /sys/fs/cgroup/system.slice/nginx.service/memory.current"]).code(0);
+    assert!(tree.stdout.contains("memory") && tree.stdout.contains("pids"), "{tree}");
+    // What is above its units is the host's.
+    for knob in ["memory.max", "pids.max", "cpu.max"] {
+        assert_ne!(run(&["sh", "-c", &format!("echo max > /sys/fs/cgroup/{knob}")]).status, 0, "{knob}");
+    }
+    world.hostel(["stop", "sysd"]).deadline(120).ok().stdout_has("stopped sysd");
+    world.hostel(["destroy", "sysd"]).deadline(120).ok();
 }

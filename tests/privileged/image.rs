@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::support::{World, eventually, tests};
 
 tests! {
-    [Root, Tool("mmdebstrap"), HostNetwork] within 60 => a_killed_build_leaves_nothing,
+    [Root, Mirror, HostNetwork] within 60 => a_killed_build_leaves_nothing,
     [Root, Debian, HostNetwork] within 300 => a_debian_image_is_built_once_and_copied_whole,
     [Root, Filesystem("btrfs")] => a_copy_on_btrfs_shares_its_extents,
 }
@@ -69,11 +69,17 @@ fn processes_with(text: &str) -> Vec<i32> {
     .collect()
 }
 
+/// The packages of two images of one suite.
+pub(crate) fn packages() -> [Vec<String>; 2] {
+    let few = vec!["iputils-ping".to_owned()];
+    [vec!["openssh-server".to_owned(), few[0].clone()], few]
+}
+
 fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
     let _images = world.share_images();
     let layout = layout(world);
     let suite: Image = "debian:bookworm".parse().unwrap();
-    let packages = ["openssh-server".to_owned(), "iputils-ping".to_owned()];
+    let [packages, few] = packages();
     let prepared = image::prepare(&layout, &suite, &packages, &Silent).unwrap();
     assert_eq!(image::prepare(&layout, &suite, &packages, &Silent).unwrap(), prepared);
     assert!(!prepared.path.join("usr/sbin/policy-rc.d").exists());
@@ -105,7 +111,7 @@ fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
     // Another set of packages of the same suite finds in the cache what the first one had.
     let debs = layout.images().join(".apt/archives");
     let had = fs::read_dir(&debs).unwrap().count();
-    let more = image::prepare(&layout, &suite, &["iputils-ping".to_owned()], &Silent).unwrap();
+    let more = image::prepare(&layout, &suite, &few, &Silent).unwrap();
     assert_ne!(more.key, prepared.key);
     assert_eq!(fs::read_dir(&debs).unwrap().count(), had);
     for name in [&web, &db] {

@@ -12,7 +12,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => what_only_the_host_may_is_refused,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => killing_every_process_hurts_nobody_else,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => guests_see_only_their_own,
-    [Root, Cgroup2, Bpf, Verb("apply"), Debian, HostNetwork] within 420 => apt_installs_in_a_running_guest,
+    [Root, Cgroup2, Bpf, Verb("apply"), Debian, Mirror, HostNetwork] within 420 => apt_installs_in_a_running_guest,
 }
 
 /// System calls by number (x86-64 and aarch64) and what each must say; perl is in every Debian.

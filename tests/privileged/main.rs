@@ -67,5 +67,15 @@ fn main() -> ExitCode {
         // SAFETY: the default action is no handler, and nothing else runs yet.
         unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.expect("a signal's default action");
     }
+    // Before scripts/dev/vm boots a machine without a network.
+    if std::env::var_os("HOSTEL_TEST_FETCH").is_some() {
+        return match support::fetch(&debian_services::image_packages()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => {
+                eprintln!("{err}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     support::run(tests(), FILES)
 }

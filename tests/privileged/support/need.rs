@@ -34,6 +34,8 @@ pub(crate) enum Need {
     Tool(&'static str),
     /// `debian:bookworm` can be had: built before (`HOSTEL_TEST_IMAGES`), or from a mirror.
     Debian,
+    /// `mmdebstrap` and a Debian mirror. The virtual machine has no network; there a test is left out.
+    Mirror,
     /// The host's static busybox.
     Busybox,
     /// This hostel has the verb at all.
@@ -66,6 +68,7 @@ impl Need {
             Self::Filesystem(name) => in_filesystems(name) && on_path(&format!("mkfs.{name}")),
             Self::Tool(name) => on_path(name),
             Self::Debian => super::world::images().is_some() || on_path("mmdebstrap") && mirror_answers(),
+            Self::Mirror => !in_vm() && on_path("mmdebstrap") && mirror_answers(),
             Self::Busybox => Path::new("/bin/busybox").exists() || Path::new("/usr/bin/busybox").exists(),
             Self::Verb(name) => {
                 let mut help = Command::new(super::world::binary());
@@ -86,10 +89,11 @@ impl Need {
         }
     }
 
-    /// Whether it tells machines apart that can never be one: cgroup v1 or v2, the virtual machine or a host. A test
+    /// Whether it tells machines apart that can never be one: cgroup v1 or v2, the virtual machine (which has no
+    /// mirror) or a host. A test
     /// for the other kind is left out and listed; `HOSTEL_MUST_RUN` is about what this machine could have.
     pub(crate) fn is_another_machine(self) -> bool {
-        matches!(self, Self::Vm | Self::V1(_) | Self::V2(_))
+        matches!(self, Self::Vm | Self::V1(_) | Self::V2(_)) || (self == Self::Mirror && in_vm())
     }
 
     fn describe(self) -> String {
@@ -104,6 +108,7 @@ impl Need {
             Self::Filesystem(name) => format!("the file system {name} and mkfs.{name}"),
             Self::Tool(name) => format!("the program {name}"),
             Self::Debian => "a debian image in HOSTEL_TEST_IMAGES, or mmdebstrap and a mirror".to_owned(),
+            Self::Mirror => "mmdebstrap and a Debian mirror".to_owned(),
             Self::Busybox => "a static busybox".to_owned(),
             Self::Verb(name) => format!("the verb {name}"),
             Self::HostNetwork => "the host's network".to_owned(),

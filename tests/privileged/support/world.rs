@@ -29,6 +29,29 @@ pub(crate) fn images() -> Option<PathBuf> {
     fs::read_dir(&dir).ok()?.next().map(|_| dir)
 }
 
+/// Builds those of the Debian images `sets` (their packages) that the shared directory does not have yet: for a machine
+/// that has no mirror to build them from.
+pub(crate) fn fetch(sets: &[Vec<String>]) -> hostel::Result<()> {
+    let shared = PathBuf::from(env::var_os("HOSTEL_TEST_IMAGES").expect("HOSTEL_TEST_IMAGES"));
+    fs::create_dir_all(&shared).unwrap();
+    let shared = shared.canonicalize().unwrap();
+    // Beside them, so that they are linked and not copied.
+    let dir = tempfile::Builder::new()
+        .prefix(".fetch-")
+        .tempdir_in(shared.parent().unwrap())
+        .unwrap();
+    let world = World::new(dir.path(), "", 0);
+    let layout = hostel::storage::Layout::at(world.root.clone());
+    layout.ensure()?;
+    let images = world.share_images();
+    let suite = "debian:bookworm".parse()?;
+    for packages in sets {
+        hostel::storage::image::prepare(&layout, &suite, packages, &hostel::storage::Silent)?;
+    }
+    drop(images);
+    Ok(())
+}
+
 /// The program under test: the one that cargo built with this suite, or `HOSTEL_TEST_BINARY`.
 pub(crate) fn binary() -> PathBuf {
     env::var_os("HOSTEL_TEST_BINARY")
