@@ -9,6 +9,7 @@ use mlua::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::diagnostic::{self, Code, Diagnostic, Diagnostics};
+use super::source::{self, Folder, Modules};
 use super::state::{Raised, Source, State};
 use super::vm::Vm;
 use super::{EvalOptions, Evaluated, SourceFile, finish, require};
@@ -21,8 +22,42 @@ pub(super) struct Run {
     pub(super) hooks: finish::HookFunctions,
 }
 
-pub(super) fn evaluate(recipe: &Path, options: &EvalOptions) -> Result<Evaluated, Diagnostics> {
-    run(recipe, options).map(|run| run.evaluated)
+/// A recipe's text, and the folder that it can require from.
+pub(super) struct Recipe {
+    /// As it was named.
+    pub(super) name: String,
+    pub(super) text: String,
+    pub(super) folder: Folder,
+}
+
+impl Recipe {
+    pub(super) fn read(path: &Path) -> Result<Self, Diagnostics> {
+        let fail = |message: String| Diagnostics::one(Diagnostic::new(Code::Read, message, None));
+        let parent = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        Ok(Self {
+            name: path.display().to_string(),
+            text: source::read(path).map_err(fail)?,
+            folder: Folder::open(parent).map_err(fail)?,
+        })
+    }
+
+    /// What comes before a file's name in messages.
+    pub(super) fn prefix(&self) -> &str {
+        prefix(&self.name)
+    }
+}
+
+fn prefix(name: &str) -> &str {
+    name.rfind('/').map_or("", |slash| &name[..=slash])
+}
+
+/// Evaluates a recipe in this process.
+pub(super) fn here(recipe: &Path, options: &EvalOptions) -> Result<Run, Diagnostics> {
+    let recipe = Recipe::read(recipe)?;
+    run(&recipe.name, recipe.text, Modules::Folder(recipe.folder), options)
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
@@ -34,30 +69,20 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     text
 }
 
-pub(super) fn run(recipe: &Path, options: &EvalOptions) -> Result<Run, Diagnostics> {
+/// Runs a recipe, and makes specifications of what it declares.
+pub(super) fn run(
+    name: &str,
+    text: String,
+    modules: Modules,
+    options: &EvalOptions,
+) -> Result<Run, Diagnostics> {
     let fail = |code, message: String| Diagnostics::one(Diagnostic::new(code, message, None));
-    let text = require::read_source(recipe).map_err(|message| fail(Code::Read, message))?;
-    let name = recipe.display().to_string();
-    let parent = recipe
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let folder = parent.canonicalize().map_err(|source| {
-        fail(
-            Code::Read,
-            format!("read `{}`: {}", parent.display(), source.kind()),
-        )
-    })?;
-    let prefix = match name.rfind('/') {
-        Some(slash) => name[..=slash].to_owned(),
-        None => String::new(),
-    };
     let state = Rc::new(RefCell::new(State {
-        folder,
-        prefix,
+        modules,
+        prefix: prefix(name).to_owned(),
         sources: vec![
             Source {
-                name: name.clone(),
+                name: name.to_owned(),
                 text: text.clone(),
                 is_own: false,
             },
@@ -72,6 +97,9 @@ pub(super) fn run(recipe: &Path, options: &EvalOptions) -> Result<Run, Diagnosti
     }));
     let internal = |source: mlua::Error| fail(Code::Child, format!("make a Lua state: {source}"));
     let vm = Vm::new(options, Rc::clone(&state)).map_err(internal)?;
+    if options.isolated {
+        crate::sys::lua_position::watch(&vm.lua);
+    }
     let chunk = vm
         .lua
         .load(&text)

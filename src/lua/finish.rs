@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize as _;
 use serde_json::{Map, Value as Json};
 
-use super::diagnostic::{Code, Diagnostic, Diagnostics};
+use super::diagnostic::{Code, Diagnostic, Diagnostics, Place};
 use super::evaluate::{hash, sources};
 use super::read::{At, Mistake};
+use super::secret::{SecretUse, Slot};
 use super::state::{State, path_text};
 use super::value::{Key, LayerId, Node, Value};
 use super::{EvalOptions, Evaluated, Origin, secret};
@@ -38,6 +39,7 @@ pub(super) fn finish(
     let mut done: Vec<Done<'_>> = Vec::with_capacity(guests.len());
     let mut hooks = HookFunctions::new();
     let mut provenance = BTreeMap::new();
+    let mut uses = Vec::new();
     if is_complete {
         for declared in guests
             .iter()
@@ -67,11 +69,7 @@ pub(super) fn finish(
         }
         let before = mistakes.len();
         required(node, &GUEST, declared.layer, &mut Vec::new(), &mut mistakes);
-        let mut writer = Writer {
-            options,
-            mistakes: &mut mistakes,
-            path: Vec::new(),
-        };
+        let mut writer = Writer::default();
         let json = writer.guest(node);
         if mistakes.len() > before {
             continue;
@@ -88,6 +86,7 @@ pub(super) fn finish(
                 if options.provenance.as_deref() == Some(name.as_str()) {
                     origins(state, node, &mut Vec::new(), &mut provenance);
                 }
+                uses.extend(writer.secrets.into_iter().map(|use_of| (done.len(), use_of)));
                 done.push(Done {
                     spec,
                     node,
@@ -122,6 +121,7 @@ pub(super) fn finish(
             sources: sources(state),
             output: std::mem::take(&mut state.output),
             provenance,
+            secrets: secret_uses(state, uses, options),
             specs: done.into_iter().map(|d| d.spec).collect(),
         };
         return Ok((evaluated, hooks));
@@ -135,6 +135,37 @@ pub(super) fn finish(
     };
     found.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
     Err(Diagnostics(found))
+}
+
+/// The secrets with the places that name them, when their values are wanted.
+fn secret_uses(
+    state: &State,
+    uses: Vec<(usize, (Slot, String, LayerId))>,
+    options: &EvalOptions,
+) -> Vec<SecretUse> {
+    if options.secrets.is_none() {
+        return Vec::new();
+    }
+    // A loop puts a thousand secrets at one place.
+    let mut places: HashMap<(String, usize, Slot), Option<Place>> = HashMap::new();
+    uses.into_iter()
+        .map(|(guest, (slot, name, layer))| {
+            let line = state
+                .layer(layer)
+                .map_or_else(Default::default, |l| (l.file.clone(), l.line));
+            let place = places
+                .entry((line.0, line.1, slot.clone()))
+                .or_insert_with(|| state.key_place(layer, &slot.path(), At::Value))
+                .clone();
+            SecretUse {
+                guest,
+                by: state.subject(layer),
+                slot,
+                name,
+                place,
+            }
+        })
+        .collect()
 }
 
 /// Whether the guest that is missed was declared, only wrongly.
@@ -242,14 +273,18 @@ fn required(
     }
 }
 
+/// The permission bits of a file with a secret content that says nothing of them: its owner's alone.
+const SECRET_MODE: u32 = 0o600;
+
 /// Nodes to the JSON that serde reads.
-struct Writer<'a> {
-    options: &'a EvalOptions,
-    mistakes: &'a mut Vec<Mistake>,
+#[derive(Default)]
+struct Writer {
+    /// Where secrets belong, and who put them there.
+    secrets: Vec<(Slot, String, LayerId)>,
     path: Vec<Key>,
 }
 
-impl Writer<'_> {
+impl Writer {
     fn guest(&mut self, node: &Node) -> Json {
         let mut json = self.json(node).unwrap_or(Json::Null);
         let Value::Map(map) = &node.value else { return json };
@@ -267,7 +302,11 @@ impl Writer<'_> {
         if let Some(Value::Map(files)) = map.get("files").map(|n| &n.value) {
             for (path, file) in files.iter() {
                 if file.at(&["content"]).is_some_and(is_secret) {
-                    json["files"][path.as_ref()]["secret"] = Json::Bool(true);
+                    let file = &mut json["files"][path.as_ref()];
+                    file["secret"] = Json::Bool(true);
+                    if file.get("mode").is_none() {
+                        file["mode"] = SECRET_MODE.into();
+                    }
                 }
             }
         }
@@ -299,22 +338,10 @@ impl Writer<'_> {
                 Some(Json::Object(object))
             }
             Value::Secret(name) => {
-                let Some(root) = &self.options.secrets else {
-                    return Some(Json::String(format!("<secret {name}>")));
-                };
-                match secret::read(root, name) {
-                    Ok(value) => Some(Json::String(value)),
-                    Err((message, help)) => {
-                        self.mistakes.push(Mistake::late(
-                            node.layer(),
-                            self.path.iter().map(ToString::to_string).collect(),
-                            Code::Secret,
-                            message,
-                            Some(help),
-                        ));
-                        None
-                    }
+                if let Some(slot) = Slot::of(&self.path) {
+                    self.secrets.push((slot, name.clone(), node.layer()));
                 }
+                Some(Json::String(secret::placeholder(name)))
             }
         }
     }
@@ -322,14 +349,7 @@ impl Writer<'_> {
 
 /// A node as JSON, without secrets.
 pub(super) fn plain(node: &Node) -> Option<Json> {
-    let options = EvalOptions::default();
-    let mut mistakes = Vec::new();
-    let mut writer = Writer {
-        options: &options,
-        mistakes: &mut mistakes,
-        path: Vec::new(),
-    };
-    writer.json(node)
+    Writer::default().json(node)
 }
 
 fn spec(mut json: Json, name: &str) -> Result<Spec, serde_json::Error> {

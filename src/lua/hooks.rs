@@ -176,7 +176,7 @@ fn call(recipe: &Recipe, guest: &GuestName, moment: HookMoment, log: &Log) -> Re
         isolated: false,
         ..EvalOptions::default()
     };
-    let run = evaluate::run(&recipe.path, &options)?;
+    let run = evaluate::here(&recipe.path, &options)?;
     let fail = |message: String, help: &str| {
         let diagnostic = Diagnostic::new(Code::Hook, message, None);
         Err(Diagnostics::one(diagnostic.with_help(Some(help.to_owned()))))

@@ -10,19 +10,23 @@
 //! ```
 
 mod api;
+mod channel;
 mod child;
+mod confine;
 mod declare;
 pub mod diagnostic;
 mod evaluate;
 mod finish;
 pub mod hooks;
 mod input;
+mod isolated;
 mod read;
 pub mod registry;
 mod require;
 mod requires;
 pub mod script;
 mod secret;
+mod source;
 mod starter;
 mod state;
 mod value;
@@ -46,7 +50,7 @@ pub struct EvalOptions {
     /// Values of the recipe's declared inputs.
     pub inputs: BTreeMap<String, String>,
     /// Where secrets are, `$HOSTEL_ROOT`; without it their values are left out (`<secret NAME>` stands there), as
-    /// suits a test or a plan without root.
+    /// suits a test or a plan without root. This process reads them; the one that evaluates never has them.
     pub secrets: Option<PathBuf>,
     /// How many Lua instructions it may use.
     pub instructions: u64,
@@ -88,6 +92,9 @@ pub struct Evaluated {
     pub output: Vec<String>,
     /// For the guest that was asked for: by a field's path, the places that set it, the deciding one last.
     pub provenance: BTreeMap<String, Vec<Origin>>,
+    /// Where its secrets belong: the process that evaluates does not know their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<secret::SecretUse>,
 }
 
 /// A file of a recipe.
@@ -117,9 +124,14 @@ impl Evaluated {
 
 /// Reads a recipe. Either everything in it is right, or every mistake that could be found is returned.
 pub fn evaluate(recipe: &Path, options: &EvalOptions) -> Result<Evaluated, Diagnostics> {
-    if options.isolated {
-        child::evaluate(recipe, options)
+    let mut evaluated = if options.isolated {
+        isolated::evaluate(recipe, options)?
     } else {
-        evaluate::evaluate(recipe, options)
+        evaluate::here(recipe, options)?.evaluated
+    };
+    if let Some(root) = &options.secrets {
+        let uses = std::mem::take(&mut evaluated.secrets);
+        secret::fill(&mut evaluated.specs, uses, root)?;
     }
+    Ok(evaluated)
 }

@@ -1,6 +1,5 @@
 //! `require` of a recipe: modules of its own folder, and hostel's. Nothing else can be reached.
 
-use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use include_dir::{Dir, include_dir};
@@ -8,6 +7,7 @@ use mlua::{Lua, Table, Value};
 
 use super::diagnostic::Code;
 use super::read::described;
+use super::source::{self, Found};
 use super::state::{Raised, Source};
 use super::vm::Shared;
 
@@ -16,9 +16,6 @@ pub(crate) static STDLIB: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib-lua
 
 /// The environment of recipes.
 pub(crate) const SANDBOX: &str = include_str!("../../stdlib-lua/sandbox.lua");
-
-/// The largest source that is read.
-pub(crate) const LARGEST: u64 = 16 << 20;
 
 /// Adds the word.
 pub(crate) fn add(lua: &Lua, words: &Table, environment: &Table, state: &Shared) -> mlua::Result<()> {
@@ -37,7 +34,7 @@ pub(crate) fn add(lua: &Lua, words: &Table, environment: &Table, state: &Shared)
 }
 
 fn load(lua: &Lua, shared: &Shared, environment: &Table, name: &str) -> mlua::Result<Value> {
-    match shared.borrow().modules.get(name) {
+    match shared.borrow().loaded.get(name) {
         Some(Some(value)) => return Ok(value.clone()),
         Some(None) => {
             return Err(Raised::new(Code::Require, format!("`{name}` requires itself"))
@@ -54,7 +51,7 @@ fn load(lua: &Lua, shared: &Shared, environment: &Table, name: &str) -> mlua::Re
     let chunk = chunk.set_mode(mlua::chunk::ChunkMode::Text);
     {
         let mut state = shared.borrow_mut();
-        state.modules.insert(name.to_owned(), None);
+        state.loaded.insert(name.to_owned(), None);
         state.sources.push(Source {
             name: shown,
             text: text.clone(),
@@ -69,20 +66,14 @@ fn load(lua: &Lua, shared: &Shared, environment: &Table, name: &str) -> mlua::Re
     };
     shared
         .borrow_mut()
-        .modules
+        .loaded
         .insert(name.to_owned(), Some(value.clone()));
     Ok(value)
 }
 
 /// The source of a module, and how it is named in messages.
 fn find(shared: &Shared, name: &str) -> mlua::Result<(String, String, bool)> {
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
-    if !name.split('.').all(is_part) {
+    if !source::is_module(name) {
         return Err(Raised::new(
             Code::Require,
             format!("`{}` is no module's name", name.escape_debug()),
@@ -105,20 +96,14 @@ fn find(shared: &Shared, name: &str) -> mlua::Result<(String, String, bool)> {
         .word(name)
         .into());
     }
-    let (folder, prefix) = {
-        let state = shared.borrow();
-        (state.folder.clone(), state.prefix.clone())
-    };
-    for below in ["", "lib/"] {
-        let inner = format!("{below}{relative}");
-        let path = folder.join(&inner);
-        if !path.exists() {
-            continue;
-        }
-        let text = confined(&folder, &path)
-            .and_then(|path| read_source(&path))
-            .map_err(|message| mlua::Error::from(Raised::new(Code::Require, message).word(name)))?;
-        return Ok((format!("{prefix}{inner}"), text, false));
+    let found = shared
+        .borrow()
+        .modules
+        .find(name)
+        .map_err(|message| mlua::Error::from(Raised::new(Code::Require, message).word(name)))?;
+    let prefix = shared.borrow().prefix.clone();
+    if let Some(Found { path, text }) = found {
+        return Ok((format!("{prefix}{path}"), text, false));
     }
     Err(Raised::new(Code::Require, format!("there is no module `{name}`"))
         .help(format!(
@@ -141,36 +126,4 @@ fn modules() -> Vec<String> {
         .unwrap_or_default();
     names.sort();
     names
-}
-
-/// The real path, refused when a link leads out of the folder.
-fn confined(folder: &Path, path: &Path) -> Result<PathBuf, String> {
-    let real = path
-        .canonicalize()
-        .map_err(|source| format!("`{}`: {}", path.display(), source.kind()))?;
-    let is_inside = real.starts_with(folder) && real.components().all(|c| c != Component::ParentDir);
-    if is_inside {
-        Ok(real)
-    } else {
-        Err(format!("`{}` leads out of the recipe's folder", path.display()))
-    }
-}
-
-/// A source text: a regular file of valid UTF-8.
-pub(crate) fn read_source(path: &Path) -> Result<String, String> {
-    let shown = path.display();
-    let meta = std::fs::metadata(path).map_err(|source| format!("read `{shown}`: {}", source.kind()))?;
-    if !meta.is_file() {
-        return Err(format!("read `{shown}`: not a file"));
-    }
-    if meta.len() > LARGEST {
-        return Err(format!("read `{shown}`: larger than 16 MiB"));
-    }
-    let bytes = std::fs::read(path).map_err(|source| format!("read `{shown}`: {}", source.kind()))?;
-    String::from_utf8(bytes).map_err(|source| {
-        format!(
-            "read `{shown}`: not UTF-8 at byte {}",
-            source.utf8_error().valid_up_to()
-        )
-    })
 }

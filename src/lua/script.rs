@@ -126,7 +126,7 @@ pub fn run(file: &Path, args: &Args) -> Result<(), Failed> {
 /// The text of a file. Whoever can write what root runs is root.
 fn trusted(file: &Path) -> Result<String, Diagnostics> {
     let shown = file.display();
-    let text = require::read_source(file).map_err(|message| fail(Code::Read, message))?;
+    let text = super::source::read(file).map_err(|message| fail(Code::Read, message))?;
     let meta = std::fs::metadata(file)
         .map_err(|source| fail(Code::Read, format!("read `{shown}`: {}", source.kind())))?;
     let is_root = nix::unistd::geteuid().is_root();

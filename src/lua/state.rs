@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::diagnostic::{self, Code, Diagnostic, Place};
 use super::read::{At, Mistake};
+use super::source::Modules;
 use super::value::{LayerId, Node};
 
 /// A source file that was read.
@@ -95,7 +96,7 @@ impl From<Raised> for mlua::Error {
 /// Everything that one evaluation gathers.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// The recipe's folder, that `require` does not leave.
+    /// The folder of a script.
     pub(crate) folder: PathBuf,
     /// How the folder is named in messages: what comes before a file's name.
     pub(crate) prefix: String,
@@ -112,7 +113,10 @@ pub(crate) struct State {
     pub(crate) declared_inputs: BTreeSet<String>,
     pub(crate) frames: Vec<Frame>,
     pub(crate) is_exhausted: bool,
-    pub(crate) modules: BTreeMap<String, Option<mlua::Value>>,
+    /// Where `require` finds what is not hostel's own.
+    pub(crate) modules: Modules,
+    /// What was required: nothing while it is still being read.
+    pub(crate) loaded: BTreeMap<String, Option<mlua::Value>>,
 }
 
 impl State {

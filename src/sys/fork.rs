@@ -49,6 +49,15 @@ fn only(pipe: OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Closes standard input, output and error of a child that nobody shall hear, see or feed.
+pub fn close_standard() {
+    for standard in 0..=2 {
+        // SAFETY: close(2) of a number. The caller is a child of [`fork`] that has nothing but its pipe, and writes
+        // nowhere else; one that is closed already is no failure.
+        unsafe { libc::close(standard) };
+    }
+}
+
 /// Waits for a child's end: its exit status, or the signal that ended it as a negative number.
 pub fn wait(pid: HostPid) -> Result<i32> {
     use nix::sys::wait::{WaitStatus, waitpid};

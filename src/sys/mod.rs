@@ -12,6 +12,7 @@ pub mod fork;
 pub mod idmap;
 pub mod interrupt;
 pub mod landlock;
+pub mod lua_position;
 pub mod memfd;
 pub mod mount;
 pub mod netlink;

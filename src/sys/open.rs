@@ -57,6 +57,20 @@ fn open(
     Err(Errno::EAGAIN)
 }
 
+/// Opens `path` below `dir` and nowhere else: a link that leads out, and every absolute one, is `EXDEV`.
+pub fn beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    open(dir.as_fd(), path, flags, Mode::empty(), resolve)
+}
+
+/// Opens for reading what an `O_PATH` descriptor names. To open a device or a FIFO has effects of its own; so a
+/// caller looks at the descriptor first and then opens the very same file.
+pub fn reopen(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path.as_str(), flags, Mode::empty())
+}
+
 /// A copy of `fd` with the lowest free number from `least` up, closed on exec.
 pub fn duplicate_from(fd: impl AsFd, least: i32) -> Result<OwnedFd, Errno> {
     let number = nix::fcntl::fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least))?;
