@@ -11,7 +11,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::EvalOptions;
 use super::channel::{Channel, PANIC};
 use crate::error::{Context as _, Result};
-use crate::sys::seccomp::{Action, Argument, Calls, Compare, Filter, Width, no_new_privs};
+use crate::guest::syscalls::Test;
+use crate::sys::seccomp::{Action, Calls, Filter, no_new_privs};
 use crate::sys::{clone, fork, lua_position};
 
 /// Confines this process for good.
@@ -72,20 +73,15 @@ fn mapped() -> u64 {
 
 /// Everything that an evaluation may ask of the kernel. What is not here ends it.
 fn filter(socket: i32) -> Result<Filter> {
-    let equals = |index: u8, value: i32| Argument {
-        index,
-        width: Width::Dword,
-        compare: Compare::Eq,
-        value: u64::from(value.unsigned_abs()),
-    };
     // All bits of `mask` are as in `value`.
-    let bits = |index: u8, mask: i32, value: i32| Argument {
-        index,
-        width: Width::Dword,
-        compare: Compare::MaskedEq(u64::from(mask.unsigned_abs())),
-        value: u64::from(value.unsigned_abs()),
+    let bits = |argument: u8, mask: i32, value: i32| Test {
+        argument,
+        mask: mask.cast_unsigned(),
+        value: value.cast_unsigned(),
+        not: false,
     };
-    let never_code = |index: u8| bits(index, libc::PROT_EXEC, 0);
+    let equals = |argument: u8, value: i32| bits(argument, -1, value);
+    let never_code = |argument: u8| bits(argument, libc::PROT_EXEC, 0);
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let mut calls = Calls::new();
     calls
