@@ -1,6 +1,7 @@
 """Throughput and latency between two guests in bind mode, beside plain loopback and veth pairs on a bridge."""
 
 import json
+import operator
 import os
 import random
 import shutil
@@ -96,19 +97,77 @@ class Bridge:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
+# What the kernel itself takes for confining, before a line of hostel's programs has run: cgroups of their own for
+# both sides, then a packet filter of two instructions ("allow") on each direction.
+EMPTY = """
+#include <linux/bpf.h>
+__attribute__((section("cgroup_skb/ingress"), used)) int in(struct __sk_buff *packet) { return 1; }
+__attribute__((section("cgroup_skb/egress"), used)) int out(struct __sk_buff *packet) { return 1; }
+"""
+
+
+class Steps:
+    """Cgroups for the two sides of a plain connection: fresh ones, and ones below empty packet filters."""
+
+    def __init__(self, place, stack):
+        self.place, self.stack = place, stack
+        self.top = place.cgroup / "steps"
+
+    def __enter__(self):
+        self.top.mkdir()
+        return self
+
+    def __exit__(self, *_):
+        pass  # the cgroups and the BPF file system are the place's; it removes both
+
+    def cgroups(self, name):
+        for side in ("server", "client"):
+            (self.top / name / side).mkdir(parents=True)
+        return Path_(self.joined(name, "server"), self.joined(name, "client"), SERVER)
+
+    def joined(self, name, side):
+        procs = self.top / name / side / "cgroup.procs"
+        return ["sh", "-c", f'echo $$ >{procs}; exec "$@"', "sh", *self.stack.prefix]
+
+    def filtered(self, name):
+        way = self.cgroups(name)
+        source, built = self.place.dir / "empty.c", self.place.dir / "empty.o"
+        pinned = self.stack.run / "bpf/empty"
+        source.write_text(EMPTY)
+        include = next(Path("/usr/include").glob("*/asm/types.h")).parent.parent
+        run("clang", "-O2", "-target", "bpf", f"-I{include}", "-c", source, "-o", built)
+        run("bpftool", "prog", "loadall", built, pinned)
+        for program, kind in (("in", "cgroup_inet_ingress"), ("out", "cgroup_inet_egress")):
+            run("bpftool", "cgroup", "attach", self.top / name, kind, "pinned", pinned / program, "multi")
+        return way
+
+
+def run(*words):
+    subprocess.run(words, check=True, capture_output=True)
+
+
 def ip(*words):
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
+def on(processor, command):
+    """Both sides of a round trip are on one processor, where nothing but their work is measured: no wakeup of the
+    other processor, which takes longer and varies by more than everything that is compared here. Real-time, so that
+    what else runs on the machine disturbs little. The sides of a stream have a processor each."""
+    if processor is None:
+        return ["chrt", "--rr", "10", "taskset", "--cpu-list", "0", *command]
+    return ["taskset", "--cpu-list", str(processor % os.cpu_count()), *command]
+
+
 def throughput(place, environment, way, seconds):
-    server = place.start([*way.server, "iperf3", "-s", "-1", "-B", way.address, "-p", str(PORT), "--forceflush"],
+    server = place.start(on(0, [*way.server, "iperf3", "-s", "-1", "-B", way.address, "-p", str(PORT), "--forceflush"]),
                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in server.stdout:
         if "listening" in line:
             break
     else:
         raise RuntimeError("the server of iperf3 did not start")
-    done = subprocess.run([*way.client, "iperf3", "-c", way.address, "-p", str(PORT), "-t", str(seconds), "-J"],
+    done = subprocess.run(on(1, [*way.client, "iperf3", "-c", way.address, "-p", str(PORT), "-t", str(seconds), "-J"]),
                           env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     server.communicate(timeout=20)
     result = json.loads(done.stdout)
@@ -119,12 +178,12 @@ def throughput(place, environment, way, seconds):
 
 def latency(place, environment, way, kind, seconds):
     """Microseconds: the median round trip."""
-    server = place.start([*way.server, program(place, way), "serve", way.address, str(PORT + 1)],
+    server = place.start(on(None, [*way.server, program(place, way), "serve", way.address, str(PORT + 1)]),
                          env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         if server.stdout.readline() != "ready\n":
             raise RuntimeError("the server of pingpong did not start")
-        done = subprocess.run([*way.client, program(place, way), kind, way.address, str(PORT + 1), str(seconds)],
+        done = subprocess.run(on(None, [*way.client, program(place, way), kind, way.address, str(PORT + 1), str(seconds)]),
                               env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         if done.returncode != 0:
             raise RuntimeError(f"pingpong: {done.stderr.strip()}")
@@ -144,15 +203,21 @@ def program(place, way):
 
 def measure(place):
     fill(place)
-    seconds, rounds = (1, 2) if place.quick else (2, 7)
+    # Many short rounds: the machine's speed drifts, and each figure is compared with that of the same round.
+    seconds, trips, rounds = (1, 0.2, 3) if place.quick else (1, 0.25, 15)
     skipped = {}
-    with Bridge(place) as bridge, Stack(place) as stack:
+    with Bridge(place) as bridge, Stack(place) as stack, Steps(place, stack) as steps:
         environment = stack.environment
         ways = {
             "plain loopback": stack.plain(),
-            "two guests, bind mode": stack.guests(),
-            "veth and bridge": bridge,
+            "plain, two cgroups": steps.cgroups("plain"),
         }
+        try:
+            ways["the same, empty filters"] = steps.filtered("filtered")
+        except (OSError, StopIteration, subprocess.SubprocessError) as error:
+            skipped["the same, empty filters"] = f"needs clang, bpftool and the kernel's headers: {error}"
+        ways["two guests, bind mode"] = stack.guests()
+        ways["veth and bridge"] = bridge
         for name in list(ways):
             try:
                 latency(place, environment, ways[name], "rr", 0.2)
@@ -165,10 +230,12 @@ def measure(place):
             random.shuffle(order)
             for name in order:
                 found[name]["gbit"].append(throughput(place, environment, ways[name], seconds))
-                found[name]["rr_us"].append(latency(place, environment, ways[name], "rr", seconds))
-                found[name]["crr_us"].append(latency(place, environment, ways[name], "crr", seconds))
-    table = {
-        name: {kind: round(statistics.median(values), 2) for kind, values in kinds.items()}
-        for name, kinds in found.items()
-    }
-    return {"rounds": rounds, "seconds_each": seconds, "table": table, "skipped": skipped}
+                found[name]["rr_us"].append(latency(place, environment, ways[name], "rr", trips))
+                found[name]["crr_us"].append(latency(place, environment, ways[name], "crr", trips))
+    base = found.get("plain loopback")
+    table = {}
+    for name, kinds in found.items():
+        row = table[name] = {kind: round(statistics.median(values), 2) for kind, values in kinds.items()}
+        for kind, values in kinds.items():
+            row[f"{kind}_x"] = round(statistics.median(map(operator.truediv, values, base[kind])), 3) if base else None
+    return {"rounds": rounds, "seconds_each": seconds, "seconds_each_latency": trips, "table": table, "skipped": skipped}

@@ -45,16 +45,19 @@ def memory(part):
     return [head, "", *rows(("", "PSS", "private", "free memory", "processes", "which"), body)]
 
 
+def difference(times):
+    return "" if times is None else f"{(times - 1) * 100:+.1f} %"
+
+
 def network(part):
     table = part["table"]
-    base = table.get("plain loopback", {})
     body = [
-        (name, f"{row['gbit']:.2f}", ratio(row["gbit"], base.get("gbit")), f"{row['rr_us']:.2f}",
-         ratio(row["rr_us"], base.get("rr_us")), f"{row['crr_us']:.2f}", ratio(row["crr_us"], base.get("crr_us")))
+        (name, *(text for kind in ("gbit", "rr_us", "crr_us") for text in (f"{row[kind]:.2f}", difference(row[kind + "_x"]))))
         for name, row in table.items()
     ]
-    head = f"Network, medians of {part['rounds']} interleaved rounds of {part['seconds_each']} s."
-    return [head, "", *rows(("", "Gbit/s", "x", "round trip us", "x", "connect and round trip us", "x"), body)]
+    head = (f"Network, medians of {part['rounds']} interleaved rounds, {part['seconds_each']} s for throughput and "
+            f"{part['seconds_each_latency']} s for each latency; the differences are medians of those within a round.")
+    return [head, "", *rows(("", "Gbit/s", "", "round trip us", "", "connect and round trip us", ""), body)]
 
 
 def many(part):

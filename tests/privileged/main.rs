@@ -34,6 +34,7 @@ macro_rules! files {
 files! {
     bpf,
     bpf_refused,
+    bpf_sockets,
     bpf_tcp,
     bpf_udp,
     caps,
