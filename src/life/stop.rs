@@ -136,7 +136,8 @@ fn how_to_ask(host: &Host, applied: &Applied) -> Result<Ask> {
     Ok(match target.as_str() {
         "systemd" => Ask::Signal(GLIBC_SIGRTMIN + 4),
         "busybox" => Ask::Signal(libc::SIGUSR2),
-        // sysvinit, OpenRC's and most others answer to a runlevel.
+        "openrc-init" => Ask::Command(vec!["/sbin/openrc-shutdown", "--poweroff", "now"]),
+        // sysvinit, with OpenRC or without, and most others answer to a runlevel.
         _ => Ask::Command(vec!["/sbin/init", "0"]),
     })
 }

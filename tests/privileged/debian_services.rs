@@ -13,6 +13,7 @@ use crate::support::{Need, World, eventually, tests, tool};
 tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Debian, Tool("ssh"), Tool("ssh-keygen")] within 420 => four_services_in_three_guests_on_standard_ports,
     [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => sysvinit_runs_debians_own_scripts,
+    [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => openrc_runs_debians_own_scripts,
     [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => systemd_runs_debians_own_units,
     [Root, Cgroup2, Bpf, Verb("apply"), Debian, V2("memory")] within 420 => systemd_limits_its_units,
 }
@@ -23,10 +24,13 @@ const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 pub(crate) const PACKAGES: &str = r#""openssh-server", "nginx-light", "postgresql", "redis-server", "iproute2", "procps",
     "redis-tools", "curl", "sysvinit-core", "systemd""#;
 
+/// OpenRC cannot be installed beside Debian's own scripts.
+const OPENRC: [&str; 4] = ["openrc", "sysvinit-core", "nginx-light", "procps"];
+
 /// The packages of every Debian image that a test of this suite needs.
 pub(crate) fn image_packages() -> Vec<Vec<String>> {
     let names = PACKAGES.split(',').map(|name| name.trim().trim_matches('"').to_owned());
-    let mut sets = vec![names.collect()];
+    let mut sets = vec![names.collect(), OPENRC.map(str::to_owned).into()];
     sets.extend(crate::image::packages());
     sets
 }
@@ -47,10 +51,15 @@ pub(crate) fn build(world: &World, recipe: &Path) {
 
 /// A guest of that image, named `name`, on the first address, with `more` in its recipe.
 pub(crate) fn debian(world: &World, name: &str, more: &str) -> PathBuf {
+    debian_with(world, name, PACKAGES, more)
+}
+
+/// The same of another image.
+fn debian_with(world: &World, name: &str, packages: &str, more: &str) -> PathBuf {
     let shared = Need::LandlockScopes.probe().is_err();
     let (xid, address) = (world.xid(0), world.address(1));
     let text = format!(
-        "guest \"{name}\" {{ image = \"debian:bookworm\", packages = {{ {PACKAGES} }}, xid = {xid},\n  net = {{ mode = \"bind\", \
+        "guest \"{name}\" {{ image = \"debian:bookworm\", packages = {{ {packages} }}, xid = {xid},\n  net = {{ mode = \"bind\", \
          address = \"{address}\", shared_abstract_sockets = {shared} }},\n  {more} }}\n"
     );
     let recipe = world.file(&format!("{name}.lua"), &text);
@@ -263,6 +272,24 @@ fn sysvinit_runs_debians_own_scripts(world: &World) {
     let recipe = debian(world, "sysv", "init = \"/sbin/init\",");
     world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
     goes_through_its_life(world, "sysv");
+}
+
+/// OpenRC under sysvinit, as Debian installs it, and under an init of its own.
+fn openrc_runs_debians_own_scripts(world: &World) {
+    let packages = OPENRC.map(|name| format!("\"{name}\"")).join(", ");
+    let address = world.address(1);
+    for init in ["/sbin/init", "/sbin/openrc-init"] {
+        let recipe = debian_with(world, "orc", &packages, &format!("init = \"{init}\","));
+        world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
+        assert!(answers(address, 80), "{init}");
+        let status = || inside(world, "orc", &["rc-status", "--nocolor", "default"]);
+        let is_up = || status().lines().any(|line| line.contains("nginx") && line.contains("started"));
+        assert!(eventually(Duration::from_secs(30), is_up), "{init}: {}", status());
+        world.hostel(["stop", "orc"]).deadline(60).ok().stdout_has("stopped");
+        let log = world.hostel(["logs", "orc", "init"]).ok().stdout;
+        assert!(log.trim_end().ends_with("guest halts"), "{init}: {log}");
+        world.hostel(["destroy", "orc"]).deadline(120).ok();
+    }
 }
 
 fn systemd_runs_debians_own_units(world: &World) {
