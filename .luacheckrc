@@ -12,7 +12,7 @@ files["stdlib-lua"] = { read_globals = recipe }
 -- What the evaluation of a recipe stands on defines those words.
 files["stdlib-lua/sandbox.lua"] = { globals = recipe }
 -- A script's protected calls let an interrupt through.
-files["stdlib-lua/script.lua"] = { globals = { "coroutine", "pcall", "xpcall" } }
+files["stdlib-lua/script.lua"] = { globals = { "coroutine", "math", "pcall", "xpcall" } }
 
 -- A variable that is closed is used by that.
 ignore = { "211/cleanup" }

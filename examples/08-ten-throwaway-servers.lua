@@ -35,5 +35,5 @@ print(("%d servers are up"):format(#done))
 for _, name in ipairs(mine) do
   local guest = assert(hostel.guest(name))
   local result = assert(guest:exec { "hostname", capture = true, timeout = "10s" })
-  print(name, result.stdout:gsub("%s+$", ""), guest:status().processes)
+  print(name, result.stdout:gsub("%s+$", ""), assert(guest:status()).processes)
 end

@@ -171,6 +171,10 @@ function table.sort(t, compare)
 end
 
 math.random, math.randomseed = nil, nil
+-- Of Lua 5.2 and older, and unknown to editors.
+for _, name in raw.ipairs({ "atan2", "cosh", "frexp", "ldexp", "log10", "pow", "sinh", "tanh" }) do
+  math[name] = nil
+end
 
 -- Through a protected call goes one result, a table of all: mlua's `pcall` makes no room for what it adds to many.
 local pack = table.pack

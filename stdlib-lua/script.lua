@@ -7,6 +7,11 @@ local host = ...
 local raw_pcall, raw_xpcall, raw_resume = pcall, xpcall, coroutine.resume
 local pack, unpack = table.pack, table.unpack
 
+-- Of Lua 5.2 and older, and unknown to editors.
+for _, name in ipairs { "atan2", "cosh", "frexp", "ldexp", "log10", "pow", "sinh", "tanh" } do
+  math[name] = nil
+end
+
 -- Through a protected call goes one result, a table of all: mlua's `pcall` makes no room for what it adds to many.
 local function packed(pack_all, f, ...)
   return pack_all(f(...))

@@ -173,6 +173,9 @@ impl Type {
     pub fn lua(&self) -> String {
         match self {
             Self::Bool => "boolean".to_owned(),
+            Self::Scalar(scalar) if std::ptr::eq(*scalar, &raw const scalars::GUEST) => {
+                "string|hostel.Guest".to_owned()
+            }
             Self::Scalar(scalar) => scalar.form.lua().to_owned(),
             Self::Secret(scalar) => format!("{}|hostel.Secret", scalar.form.lua()),
             Self::Enum(words) => words

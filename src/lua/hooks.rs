@@ -211,7 +211,7 @@ fn call(recipe: &Recipe, guest: &GuestName, moment: HookMoment, log: &Log) -> Re
 }
 
 /// The argument of a hook.
-struct Handle {
+pub(super) struct Handle {
     guest: String,
     log: Log,
 }
@@ -234,7 +234,7 @@ impl UserData for Handle {
 }
 
 /// `h.guest`: the guest whose hook it is.
-struct HookGuest(String);
+pub(super) struct HookGuest(String);
 
 impl UserData for HookGuest {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
@@ -411,6 +411,38 @@ mod tests {
             let err = run_recipe(body, Span::from_millis(300)).unwrap_err();
             assert_eq!(err.kind(), Kind::Timeout);
             assert!(started.elapsed().as_secs() < 20);
+        }
+    }
+
+    #[test]
+    fn the_api_that_is_misused_is_told_at_its_line() {
+        for (body, message) in [
+            ("h:exec 'lvs'", "`exec` takes a list, not the text"),
+            ("h:exec { 'true', { 'x' } }", "`exec` takes a list of texts"),
+            ("h:exec {}", "`exec` has nothing to run"),
+            ("h:require_free('/', '1Q')", "1Q"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("web.lua");
+            let text = format!(
+                "guest 'a' {{ image = 'busybox', hooks = {{ pre_start = function(h)\n{body}\nend }} }}"
+            );
+            std::fs::write(&path, text).unwrap();
+            let hash = super::super::evaluate(&path, &EvalOptions::default())
+                .unwrap()
+                .hash;
+            let recipe = Recipe {
+                path,
+                hash,
+                inputs: BTreeMap::new(),
+            };
+            let failure = inside(&recipe, &"a".parse().unwrap(), HookMoment::PreStart)
+                .failure
+                .unwrap();
+            let first = &failure.0[0];
+            assert_eq!(first.code, Code::Hook, "{failure}");
+            assert!(first.message.contains(message), "{failure}");
+            assert_eq!(first.place.as_ref().map(|p| p.line), Some(2), "{failure}");
         }
     }
 

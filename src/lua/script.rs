@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::api::{self, Signalled};
 use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::state::{Raised, Source, State};
-use super::vm::{Shared, Vm};
+use super::vm::{self, Shared, Vm};
 use super::{EvalOptions, evaluate, require};
 use crate::sys::interrupt;
 
@@ -139,7 +139,8 @@ fn trusted(file: &Path) -> Result<String, Diagnostics> {
     Ok(text)
 }
 
-fn machine(state: Shared, args: &Args) -> mlua::Result<Vm> {
+/// The state of a script.
+pub(super) fn machine(state: Shared, args: &Args) -> mlua::Result<Vm> {
     let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(false))?;
     lua.set_app_data(Signalled::default());
     let globals = lua.globals();
@@ -178,6 +179,7 @@ fn machine(state: Shared, args: &Args) -> mlua::Result<Vm> {
         .load(text)
         .set_name("@stdlib-lua/script.lua")
         .call::<()>(host)?;
+    vm::fill_pool(&vm.lua)?;
     let triggers = HookTriggers::new().every_nth_instruction(STRIDE);
     vm.lua
         .set_global_hook(triggers, |lua, _| match interrupt::pending() {

@@ -72,6 +72,20 @@ pub(crate) fn caller(lua: &Lua) -> (String, usize) {
         .map_or_else(|| (String::new(), 0), |frame| (frame.file, frame.line))
 }
 
+/// How many calls into Rust may be under way, one in the other, when a hook raises.
+const NESTED: u32 = 16;
+
+/// Before a hook that may raise. mlua takes the object that carries an error from a pool; when the pool is empty it
+/// makes one in the frame that runs, which in a hook are the registers of the Lua function: the value that is to be
+/// closed was another one then ("attempt to call a nil value"). Each call into Rust leaves its object in the pool.
+pub(super) fn fill_pool(lua: &Lua) -> mlua::Result<()> {
+    let nest = lua.create_function(|_, (own, left): (Function, u32)| match left.checked_sub(1) {
+        Some(left) => own.call::<()>((own.clone(), left)),
+        None => Ok(()),
+    })?;
+    nest.call((nest.clone(), NESTED))
+}
+
 impl Vm {
     /// A fresh state. `state` says where its recipe is.
     pub(crate) fn new(options: &EvalOptions, state: Shared) -> mlua::Result<Self> {
@@ -118,6 +132,7 @@ impl Vm {
         let state = Rc::clone(&self.state);
         let left = std::cell::Cell::new(options.instructions / u64::from(STRIDE));
         let triggers = HookTriggers::new().every_nth_instruction(STRIDE);
+        fill_pool(&self.lua)?;
         self.lua.set_global_hook(triggers, move |lua, _| {
             if let Some(rest) = left.get().checked_sub(1) {
                 left.set(rest);

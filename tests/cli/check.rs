@@ -37,3 +37,38 @@ fn a_file_that_is_not_there() {
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
     assert!(run.stderr.contains("/nonexistent.lua"), "{}", run.stderr);
 }
+
+/// The only child of a process, once it has one.
+fn child_of(pid: u32) -> u32 {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    loop {
+        let children = std::fs::read_to_string(&path).unwrap();
+        if let Some(child) = children.split_whitespace().next() {
+            return child.parse().unwrap();
+        }
+        assert!(std::time::Instant::now() < deadline, "it has no child");
+        std::thread::yield_now();
+    }
+}
+
+fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}
+
+#[test]
+fn an_evaluation_that_is_killed_is_told() {
+    let place = Place::new();
+    let file = place.file("web.lua", "while true do end\n");
+    let running = place
+        .command(&["check", &file])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    signal(child_of(running.id()), nix::sys::signal::Signal::SIGABRT);
+    let run = crate::support::Run::of(&running.wait_with_output().unwrap());
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert!(run.stderr.starts_with("error[E0304]: "), "{}", run.stderr);
+}

@@ -102,3 +102,31 @@ fn a_signal_unwinds_and_cannot_be_caught() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("interrupted by SIGTERM"), "{stderr}");
 }
+
+#[test]
+fn an_interrupt_closes_what_is_open_and_is_told() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let place = Place::new();
+    let file = place.file(
+        "s.lua",
+        "local c <close> = setmetatable({}, { __close = function() io.write('closed\\n') end })\nlocal name = os.tmpname()\nos.remove(name)\nio.write('ready\\n')\nio.flush()\nwhile true do end\n",
+    );
+    let mut running = place
+        .command(&["run", &file])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(running.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(running.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let run = running.wait_with_output().unwrap();
+    let stderr = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(rest, "closed\n", "{stderr}");
+    assert!(stderr.starts_with("error[E0305]: "), "{stderr}");
+}

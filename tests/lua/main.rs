@@ -3,6 +3,7 @@
 
 mod docs;
 mod examples;
+mod fields;
 mod hermetic;
 mod inherit;
 mod mistakes;

@@ -176,7 +176,7 @@ fn guests_live_and_go(world: &World) {
             assert(none == nil and err.kind == "not_found")
             local done = hostel.apply("{0}", {{ no_wait = true }})
             assert(#done == 1 and done[1].guest == "web" and done[1].verb == "create")
-            assert(#hostel.apply("{0}", {{ no_wait = true }}) == 0)
+            assert(#hostel.apply("{0}", {{ no_wait = true, rebuild = true }}) == 0)
             local g = assert(hostel.guest("web"))
             assert(#hostel.guests() == 1 and hostel.guests()[1].xid == g.xid)
             assert(g:status().state == "running" and g:status().processes > 0)
@@ -201,7 +201,7 @@ fn guests_live_and_go(world: &World) {
             assert(not ok and err.kind == "state", tostring(err))
             local how = g:stop {{ timeout = "10s" }}
             assert(how == "gracefully" or how == "killed", how)
-            assert(g:stop() == "did_not_run")
+            assert(g:stop {{ kill = true }} == "did_not_run")
             local ok, err = g:kill("TERM")
             assert(not ok and err.kind == "state", tostring(err))
             assert(not pcall(g.wait_healthy, g))

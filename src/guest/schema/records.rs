@@ -62,7 +62,7 @@ record!(GUEST, "guest", "A complete Linux server.", [
     field("health", Type::Record(&HEALTH), "How it is known to serve; guests that depend on it wait for that.", "{ tcp = 80, interval = \"5s\" }"),
     field("stop", Type::Record(&STOP), "How it is stopped.", "{ timeout = \"30s\" }"),
     field("autostart", Type::Bool, "Whether `hostel start --all`, run at boot, starts it.", "true").default("false"),
-    field("depends", Type::List(&Type::Scalar(&s::NAME)), "Guests that are started, and healthy, before it.", "{ \"db\" }"),
+    field("depends", Type::List(&Type::Scalar(&s::GUEST)), "Guests that are started, and healthy, before it.", "{ \"db\" }"),
     field("hooks", Type::Record(&HOOKS), "Functions that run on the host around its start and stop.", "{ pre_start = function(h) h:require_free(\"/srv\", \"1G\") end }"),
 ]);
 

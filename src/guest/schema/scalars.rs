@@ -68,6 +68,8 @@ macro_rules! scalars {
 
 scalars! {
     NAME: "a guest's name", Text, "web", as_text::<GuestName>;
+    /// In a recipe a guest that was declared before stands for its name.
+    GUEST: "a guest's name", Text, "web", as_text::<GuestName>;
     XID: "a context id", Integer, "101", |given| match given {
         Given::Integer(n) => {
             let number = u32::try_from(n).unwrap_or(0);

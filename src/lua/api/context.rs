@@ -15,7 +15,7 @@ use crate::life::{self, Host};
 use crate::lua::read::described;
 
 /// A context that is being described.
-struct Described {
+pub(in crate::lua) struct Described {
     context: Context,
     /// The guest that it joins instead.
     join: Option<GuestName>,

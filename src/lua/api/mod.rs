@@ -7,9 +7,9 @@
 mod apply;
 mod command;
 mod confine;
-mod context;
+pub(super) mod context;
 mod failure;
-mod guest;
+pub(super) mod guest;
 mod streams;
 mod take;
 

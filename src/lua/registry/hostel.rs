@@ -161,7 +161,7 @@ static ENTRIES: &[Entry] = &[
         &[],
         "hostel.Status?, hostel.Failure?",
         "What the kernel tells of it.",
-        "g:status().state",
+        "assert(g:status()).state",
     )
     .errors(ABSENT),
     function(
@@ -250,7 +250,7 @@ static ENTRIES: &[Entry] = &[
     .errors("`nil, err` when it runs and `force` is not set."),
     value(
         "flags",
-        "table<string, string|true>",
+        "table<string, any>",
         "What followed the script's name as `--name=value`, `--name value` or `--name`; `-` in a name is `_`.",
         "local is_plan = flags.plan",
     ),
@@ -295,13 +295,13 @@ static CLASSES: &[Class] = &[
             ),
             member(
                 "stdout",
-                "string?",
-                "What it wrote to standard output, with `capture`.",
+                "string",
+                "What it wrote to standard output. Only with `capture`; nil without.",
             ),
             member(
                 "stderr",
-                "string?",
-                "What it wrote to standard error, with `capture`.",
+                "string",
+                "What it wrote to standard error. Only with `capture`; nil without.",
             ),
         ],
         sample: None,

@@ -27,8 +27,12 @@ mod linters;
 mod markdown;
 mod meta;
 mod net;
+#[cfg(test)]
+mod recorder;
 mod standard;
 mod standard_scripts;
+#[cfg(test)]
+mod walk;
 mod words;
 
 use std::sync::OnceLock;

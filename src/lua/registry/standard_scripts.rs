@@ -102,7 +102,7 @@ pub(super) static IO: Module = Module {
         function(
             "io.flush",
             &[],
-            "hostel.File",
+            "boolean?",
             "Writes out what the default output holds.",
             "io.flush()",
         ),
@@ -215,11 +215,11 @@ pub(super) static IO: Module = Module {
         function(
             "file:flush",
             &[],
-            "hostel.File",
+            "boolean?",
             "Writes out what it holds.",
-            "io.type(io.tmpfile():flush())",
+            "io.tmpfile():flush()",
         )
-        .gives("\"file\""),
+        .gives("true"),
         function(
             "file:lines",
             &[param("...", "string|integer", "What each step reads.").or("\"l\"")],

@@ -12,7 +12,7 @@ use crate::life::{Host, observe};
 use crate::storage::state;
 
 /// A guest that was applied.
-struct Handle {
+pub(in crate::lua) struct Handle {
     name: GuestName,
     xid: Xid,
 }
