@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{CapSet, Caps, Hostname, Limits, Mount, NetMode, Spec, Xid};
+use super::syscalls::Profile;
+use super::{Allow, CapSet, Caps, Hostname, Limits, Mount, NetMode, Spec, Xid};
 
 /// The parts of a process's world that can be its own (`namespaces(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -131,6 +132,10 @@ pub struct Context {
     pub mounts: Vec<Mount>,
     /// The capabilities that its root keeps; `None` leaves the caller's (all, inside a user namespace).
     pub caps: Option<CapSet>,
+    /// What of its confinement is loosened; means something only where it has a user namespace.
+    pub allow: Vec<Allow>,
+    /// No program in it gains a right by being executed.
+    pub no_new_privs: bool,
     /// What it may use at most.
     pub limits: Limits,
     /// A veth pair that joins its network namespace to the host's; needs `isolate.net`.
@@ -178,7 +183,9 @@ impl Context {
             }),
             open_network: spec.net.mode == NetMode::Host,
             mounts: spec.mounts.clone(),
-            caps: Some(guest_caps(&spec.caps, spec.init.is_hostel())),
+            caps: Some(guest_caps(&spec.caps, &spec.allow, spec.init.is_hostel())),
+            allow: spec.allow.clone(),
+            no_new_privs: spec.no_new_privs,
             limits: spec.limits.clone(),
             scope_abstract_sockets: on_host_stack && !spec.net.shared_abstract_sockets,
         }
@@ -196,6 +203,21 @@ impl Context {
             CapSet::guest_default()
         };
         Some(caps.resolve(start))
+    }
+
+    /// The system calls that it may make; `None` leaves all that the caller has. Whoever gets ids of its own is a
+    /// stranger to the host and is filtered; what stays the caller is confined only to what the caller names.
+    pub fn profile(&self) -> Option<Profile> {
+        let is_stranger = self.isolate.user || self.identity == Identity::Spectator;
+        is_stranger.then(|| Profile {
+            caps: self.caps.unwrap_or_else(|| super::Cap::all().collect()),
+            allow: self.allow.clone(),
+        })
+    }
+
+    /// Whether user namespaces can be made in it.
+    pub fn is_nested(&self) -> bool {
+        self.allow.contains(&Allow::Nested)
     }
 
     /// The addresses without their prefix lengths.
@@ -217,8 +239,10 @@ fn hostname_of(name: &str) -> Option<Hostname> {
 
 /// The capabilities of a guest's root. An init of the guest's own also gets those that are powerless outside of
 /// its user namespace and without which it cannot end (`reboot(2)`).
-fn guest_caps(caps: &Caps, is_hostels_init: bool) -> CapSet {
-    let default = CapSet::guest_default();
+fn guest_caps(caps: &Caps, allow: &[Allow], is_hostels_init: bool) -> CapSet {
+    let default = Allow::caps(allow)
+        .iter()
+        .fold(CapSet::guest_default(), CapSet::with);
     let boot = "sys_boot".parse().ok().filter(|_| !is_hostels_init);
     caps.resolve(boot.into_iter().fold(default, CapSet::with))
 }

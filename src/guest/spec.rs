@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Xid};
+use super::{Allow, Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Xid};
 
 /// Everything a recipe says about one guest. Two equal specifications describe the same guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,12 @@ pub struct Spec {
     /// The capabilities of its root.
     #[serde(default, skip_serializing_if = "Caps::is_default")]
     pub caps: Caps,
+    /// What of its confinement is loosened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Allow>,
+    /// Whether no program in it can gain a right by being executed: no set-user-ID, no file capabilities.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_new_privs: bool,
     /// Host data that it sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,

@@ -195,8 +195,8 @@ impl Profile {
             };
         }
         match call {
-            "socket" => Answer::When(self.sockets(), libc::EAFNOSUPPORT),
-            "socketpair" => Answer::When(SOCKET_PAIRS, libc::EAFNOSUPPORT),
+            "socket" => Answer::When(self.sockets(), libc::EPERM),
+            "socketpair" => Answer::When(SOCKET_PAIRS, libc::EPERM),
             "ioctl" => Answer::When(IOCTLS, libc::EPERM),
             "personality" if self.allow.contains(&Allow::Ptrace) => {
                 Answer::When(PERSONALITIES_DEBUG, libc::EPERM)

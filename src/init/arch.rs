@@ -99,6 +99,7 @@ numbers! {
     RENAMEAT2 = 316, 276;
     PPOLL = 271, 73;
     UNSHARE = 272, 97;
+    SECCOMP = 317, 277;
     SIGNALFD4 = 289, 74;
     DUP3 = 292, 24;
     PIPE2 = 293, 59;

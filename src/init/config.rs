@@ -3,7 +3,7 @@
 //! ```text
 //! magic[8] version:u32 length:u32 mode:u32 flags:u32 stop_ms:u32 caps:u64 hostname:text env:list
 //! mode 0: services:u32, each  name:text restart:u32 stop_signal:u32 user:text dir:text argv:list env:list
-//! mode 1: path:text mask:list readonly:list
+//! mode 1: path:text mask:list readonly:list filter:u32 (its bytes follow, eight an instruction)
 //! text:   length:u32 bytes NUL        list: count:u32 text...
 //! ```
 //!
@@ -16,7 +16,7 @@ use core::ffi::CStr;
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"hostel\0i";
 /// The format above.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most bytes in all. It is resident memory of every guest, and `execve(2)` takes little more.
 pub const MAX_BYTES: usize = 256 << 10;
 /// The most services of a guest: each has two descriptors, and an init has 1,024 by default.
@@ -31,6 +31,10 @@ pub const MAX_NAME: usize = 63;
 pub const FLAG_CGROUP: u32 = 1;
 /// The flag that the descriptor after that is where it is told that the guest's own init could not be run.
 pub const FLAG_REPORT: u32 = 2;
+/// The flag that nothing in the guest may gain a right by being executed.
+pub const FLAG_NO_NEW_PRIVS: u32 = 4;
+/// The longest filter of system calls: `BPF_MAXINSNS` instructions.
+pub const MAX_FILTER: usize = 4096 * 8;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,8 @@ pub struct Config<'a> {
     pub has_cgroup: bool,
     /// Whether the descriptor after that is where it is told why the guest's own init could not be run.
     pub has_report: bool,
+    /// Whether nothing in the guest may gain a right by being executed.
+    pub no_new_privs: bool,
     /// The capabilities that the guest's own init keeps, as the kernel's mask.
     pub caps: u64,
     /// The guest's hostname.
@@ -106,6 +112,8 @@ pub struct Own<'a> {
     pub mask: List<'a>,
     /// Absolute paths that nothing inside may write.
     pub readonly: List<'a>,
+    /// The filter of its system calls, whole instructions (`struct sock_filter`); empty for none.
+    pub filter: &'a [u8],
 }
 
 /// When a service that ended is started again.
@@ -186,7 +194,7 @@ pub fn decode(bytes: &[u8]) -> Result<Config<'_>, Bad> {
     }
     let mode = reader.u32()?;
     let flags = reader.u32()?;
-    if flags & !(FLAG_CGROUP | FLAG_REPORT) != 0 {
+    if flags & !(FLAG_CGROUP | FLAG_REPORT | FLAG_NO_NEW_PRIVS) != 0 {
         return Err(Bad::Value);
     }
     let stop_ms = reader.u32()?;
@@ -209,10 +217,20 @@ pub fn decode(bytes: &[u8]) -> Result<Config<'_>, Bad> {
             let path = reader.text(MAX_TEXT)?;
             let mask = reader.list(MAX_LIST)?;
             let readonly = reader.list(MAX_LIST)?;
-            if !is_absolute(path) || !mask.iter().chain(readonly.iter()).all(is_absolute) {
+            let length = reader.count(MAX_FILTER)?;
+            let filter = reader.take(length)?;
+            if !is_absolute(path)
+                || !mask.iter().chain(readonly.iter()).all(is_absolute)
+                || !filter.len().is_multiple_of(8)
+            {
                 return Err(Bad::Value);
             }
-            Mode::Own(Own { path, mask, readonly })
+            Mode::Own(Own {
+                path,
+                mask,
+                readonly,
+                filter,
+            })
         }
         _ => return Err(Bad::Value),
     };
@@ -223,6 +241,7 @@ pub fn decode(bytes: &[u8]) -> Result<Config<'_>, Bad> {
         stop_ms,
         has_cgroup: flags & FLAG_CGROUP != 0,
         has_report: flags & FLAG_REPORT != 0,
+        no_new_privs: flags & FLAG_NO_NEW_PRIVS != 0,
         caps,
         hostname,
         env,

@@ -87,6 +87,13 @@ fn prepare(config: &Config<'_>, own: &Own<'_>, console: Option<&Console>) -> Ste
     if let Some(console) = console {
         take_console(console).map_err(|e| ("open the console", e))?;
     }
+    // Before the capabilities go: to install a filter takes one of them.
+    if !own.filter.is_empty() {
+        sys::filter_calls(own.filter).map_err(|e| ("filter system calls", e))?;
+    }
+    if config.no_new_privs {
+        sys::no_new_privs().map_err(|e| ("let nothing gain a right", e))?;
+    }
     sys::limit_capabilities(config.caps).map_err(|e| ("drop capabilities", e))?;
     sys::block_signals(false).map_err(|e| ("unblock signals", e))
 }

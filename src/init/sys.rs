@@ -318,6 +318,35 @@ pub fn unshare(flags: u64) -> Result<()> {
     plain(arch::UNSHARE, [flags as usize, 0, 0, 0, 0, 0]).map(drop)
 }
 
+/// Confines this process and what it executes to the calls that pass the filter, whole instructions of eight bytes.
+pub fn filter_calls(instructions: &[u8]) -> Result<()> {
+    const SECCOMP_SET_MODE_FILTER: usize = 1;
+    /// `struct sock_fprog`.
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        first: *const u8,
+    }
+    let program = Program {
+        length: (instructions.len() / 8) as u16,
+        first: instructions.as_ptr(),
+    };
+    // SAFETY: `program` and the whole instructions behind it live during the call, which copies them.
+    let done = unsafe {
+        syscall(
+            arch::SECCOMP,
+            [SECCOMP_SET_MODE_FILTER, 0, core::ptr::from_ref(&program).addr(), 0, 0, 0],
+        )
+    };
+    check(done).map(drop)
+}
+
+/// Lets nothing that this process executes gain a right by that.
+pub fn no_new_privs() -> Result<()> {
+    const PR_SET_NO_NEW_PRIVS: usize = 38;
+    plain(arch::PRCTL, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0]).map(drop)
+}
+
 /// Starts another program in this process. Only returns on failure.
 ///
 /// `argv` and `env` are texts and end with a null pointer.

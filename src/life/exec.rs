@@ -25,6 +25,7 @@ use crate::guest::{CapSet, Context, GuestName, Init, NetMode, Span};
 use crate::storage::inside::Inside;
 use crate::storage::state::Applied;
 use crate::sys::pidfd::{self, Ended};
+use crate::sys::seccomp::{self, Filter};
 use crate::sys::{caps, clone, landlock, rlimit, terminal};
 
 /// Whether the command gets a terminal of the guest's own.
@@ -223,6 +224,12 @@ fn join(host: &Host, applied: &Applied, request: &ExecRequest, streams: Streams)
         },
         caps: context.caps.unwrap_or(CapSet::EMPTY),
         is_scoped: context.scope_abstract_sockets,
+        filter: context
+            .profile()
+            .as_ref()
+            .map(super::filter::compile)
+            .transpose()?,
+        no_new_privs: context.no_new_privs,
         env: start::environment(started),
         request,
         streams: Some(streams),
@@ -282,6 +289,9 @@ struct Inner<'a> {
     namespaces: CloneFlags,
     caps: CapSet,
     is_scoped: bool,
+    /// The filter of its system calls.
+    filter: Option<Filter>,
+    no_new_privs: bool,
     env: std::collections::BTreeMap<String, String>,
     request: &'a ExecRequest,
     streams: Option<Streams>,
@@ -353,6 +363,13 @@ impl Inner<'_> {
         }
         if self.is_scoped {
             landlock::scope_abstract_sockets().map_err(at("cut it off from abstract sockets of others"))?;
+        }
+        // While there is CAP_SYS_ADMIN, without which no_new_privs would be asked for.
+        if let Some(filter) = &self.filter {
+            filter.install().map_err(at("filter its system calls"))?;
+        }
+        if self.no_new_privs {
+            seccomp::no_new_privs().map_err(at("let it gain no right"))?;
         }
         // The bounding set first, while setting it is still allowed; then the user, which clears the rest.
         caps::restrict_raw(self.caps.bits()).map_err(at("drop capabilities"))?;

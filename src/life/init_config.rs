@@ -67,6 +67,10 @@ pub struct InitConfig<'a> {
     pub has_cgroup: bool,
     /// Whether the descriptor after that is the pipe on which it is told why the guest's own init could not be run.
     pub has_report: bool,
+    /// The filter of the system calls of the guest's own init. With hostel's, life installs it before.
+    pub filter: &'a [u8],
+    /// Whether nothing under the guest's own init may gain a right by being executed.
+    pub no_new_privs: bool,
 }
 
 /// The program as a sealed memory file, to be executed with `argv` `["init"]`, an empty environment, descriptors 0
@@ -95,7 +99,11 @@ pub fn encode(config: &InitConfig<'_>) -> Result<Vec<u8>> {
     out.u32(0);
     out.u32(u32::from(!config.init.is_hostel()));
     let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-    out.u32(flag(config.has_cgroup, format::FLAG_CGROUP) | flag(config.has_report, format::FLAG_REPORT));
+    out.u32(
+        flag(config.has_cgroup, format::FLAG_CGROUP)
+            | flag(config.has_report, format::FLAG_REPORT)
+            | flag(config.no_new_privs, format::FLAG_NO_NEW_PRIVS),
+    );
     out.u32(u32::try_from(config.stop_timeout.millis()).unwrap_or(u32::MAX));
     out.0.extend(config.caps.bits().to_le_bytes());
     out.text("the hostname", config.hostname.as_bytes())?;
@@ -119,6 +127,8 @@ pub fn encode(config: &InitConfig<'_>) -> Result<Vec<u8>> {
                 "read-only paths",
                 config.readonly.iter().map(|path| path.as_bytes()),
             )?;
+            out.count("bytes of a filter", config.filter.len(), format::MAX_FILTER)?;
+            out.0.extend(config.filter);
         }
     }
     let length = u32::try_from(out.0.len()).unwrap_or(u32::MAX);

@@ -33,6 +33,8 @@ fn config<'a>(
         readonly: &["/proc/sys"],
         has_cgroup: false,
         has_report: false,
+        filter: &[],
+        no_new_privs: false,
     }
 }
 
@@ -86,15 +88,18 @@ fn the_keeper_reads_what_was_written() {
     let bytes = encode(&InitConfig {
         has_cgroup: true,
         has_report: true,
+        filter: &[1; 16],
+        no_new_privs: true,
         ..config(&init, &none, &env)
     })
     .unwrap();
     let decoded = format::decode(&bytes).unwrap();
-    assert!(decoded.has_cgroup && decoded.has_report);
+    assert!(decoded.has_cgroup && decoded.has_report && decoded.no_new_privs);
     let Mode::Own(own) = decoded.mode else {
         panic!("not the guest's own init")
     };
     assert_eq!(own.path, c"/sbin/init");
+    assert_eq!(own.filter, [1; 16]);
     assert!(own.mask.iter().eq([c"/proc/kcore"]) && own.readonly.iter().eq([c"/proc/sys"]));
 
     let (services, env) = example();

@@ -17,6 +17,7 @@ use super::command::Command;
 use super::guest_dev;
 use crate::plan::{Phase, Program, Step};
 use crate::sys::mount::{self, Attr};
+use crate::sys::seccomp::{self, Filter};
 use crate::sys::{caps, clone, landlock, netlink, open};
 
 /// What the process was given by hostel.
@@ -35,6 +36,8 @@ pub(super) struct Inside<'a> {
     pub(super) payload: Option<OwnedFd>,
     /// hostel's init, sealed in memory.
     pub(super) init: Option<OwnedFd>,
+    /// The filter of its system calls, compiled.
+    pub(super) filter: Option<Filter>,
 }
 
 /// Why a step failed in the new process. Small and plain: it goes through a pipe.
@@ -86,6 +89,7 @@ impl Inside<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::BecomeRoot => clone::become_user(0, 0, &[])?,
+            Step::NoNestedUsers => no_nested_users()?,
             Step::CgroupRoot => nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?,
             Step::PrivateMounts => mount::make_all_private()?,
             Step::AttachRoot => {
@@ -115,6 +119,8 @@ impl Inside<'_> {
             Step::Hostname(name) => clone::set_hostname(name)?,
             Step::LoopbackUp => netlink::lo_up()?,
             Step::ScopeAbstractSockets => landlock::scope_abstract_sockets()?,
+            Step::FilterCalls(_) => self.filter.as_ref().ok_or(Errno::EINVAL)?.install()?,
+            Step::NoNewPrivs => seccomp::no_new_privs()?,
             Step::Caps(set) => {
                 caps::restrict_raw(set.bits())?;
                 caps::confirm_raw(set.bits()).map_err(at("a dropped capability could be regained"))?;
@@ -188,6 +194,16 @@ impl Inside<'_> {
             }
         }
     }
+}
+
+/// The limit belongs to the user namespace of whoever opens the file (`namespaces(7)`, `/proc/sys/user`).
+fn no_nested_users() -> Result<(), Errno> {
+    let limit = nix::fcntl::open(
+        c"/proc/sys/user/max_user_namespaces",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    nix::unistd::write(&limit, b"0").map(drop)
 }
 
 /// In a spectator's own mount namespace: the host's `/proc`, so that every process is seen, but read-only.

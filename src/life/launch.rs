@@ -24,6 +24,7 @@ use crate::plan::{Phase, Program, Step};
 use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
 use crate::sys::netlink::{Loopback6, Netlink, Owner, Veth};
+use crate::sys::seccomp::Filter;
 use crate::sys::{clone, idmap, pidfd, rlimit};
 
 /// How long a killed cgroup may take to become empty. A process in uninterruptible sleep may take longer; then
@@ -147,6 +148,15 @@ pub(super) fn empty_group(group: &Group) -> Result<()> {
     }
     group.kill()?;
     group.wait_empty(std::time::Instant::now() + KILL_DEADLINE)
+}
+
+/// The filter of the steps, compiled while memory may still be allocated.
+fn filter(steps: &[Step]) -> Result<Option<Filter>> {
+    let profile = steps.iter().find_map(|step| match step {
+        Step::FilterCalls(profile) => Some(profile),
+        _ => None,
+    });
+    profile.map(super::filter::compile).transpose()
 }
 
 /// Everything that the steps of a start share.
@@ -434,6 +444,7 @@ impl Launch<'_> {
                 Vec::new()
             },
             payload: None,
+            filter: filter(steps)?,
             init: match steps.last() {
                 Some(Step::Exec(Program::Command(_))) | None => None,
                 Some(_) => Some(super::init_config::memfd()?),

@@ -10,6 +10,7 @@ pub mod context;
 pub mod destroy;
 pub mod doctor;
 pub mod exec;
+mod filter;
 mod guest_dev;
 pub mod health;
 pub mod hooks;

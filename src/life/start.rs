@@ -80,17 +80,24 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
         .open("/dev/null")
         .context(|| "open `/dev/null`")?;
     let null = || null.try_clone().map(Into::into).context(|| "duplicate");
+    let context = context(host, spec, applied.xid);
+    let filter = match (&spec.init, context.profile()) {
+        (Init::Own(_), Some(profile)) => super::filter::compile(&profile)?.to_bytes(),
+        _ => Vec::new(),
+    };
     let config = init_config::config_memfd(&InitConfig {
         init: &spec.init,
         services: &spec.services,
         env: &spec.env,
-        caps: context(host, spec, applied.xid).caps.unwrap_or(CapSet::EMPTY),
+        caps: context.caps.unwrap_or(CapSet::EMPTY),
         hostname: spec.effective_hostname(),
         stop_timeout: spec.stop.timeout,
         mask: &masks::hidden_paths(),
         readonly: &masks::READONLY_PATHS,
         has_cgroup: !spec.init.is_hostel(),
         has_report: !spec.init.is_hostel(),
+        filter: &filter,
+        no_new_privs: spec.no_new_privs,
     })?;
     let mut command = Command {
         fds: vec![null()?, null()?, null()?, config],

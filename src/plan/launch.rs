@@ -71,6 +71,10 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
 
     if isolate.user {
         steps.push(Step::BecomeRoot);
+        if !context.is_nested() {
+            // Set while /proc/sys can still be written, by who is root of the namespace that it holds for.
+            steps.push(Step::NoNestedUsers);
+        }
     }
     // The keeper starts the guest's init in a cgroup beside its own, which it would not reach from a namespace that
     // ends at its own (`nsdelegate` in cgroups(7)); that init gets the namespace.
@@ -106,7 +110,14 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
         // set-user-ID programs from the guest.
         steps.push(Step::ScopeAbstractSockets);
     }
-    // A keeper must make the namespaces of the guest's own init, so it drops for that init, not for itself.
+    // A keeper must make the namespaces of the guest's own init, so it drops for that init, not for itself. The same
+    // holds for the filter, which goes on before the capabilities go: it needs the one that Landlock needs.
+    if let (Some(profile), false) = (context.profile(), matches!(program, Program::Keeper(_))) {
+        steps.push(Step::FilterCalls(profile));
+    }
+    if context.no_new_privs && !matches!(program, Program::Keeper(_)) {
+        steps.push(Step::NoNewPrivs);
+    }
     if let (Some(caps), false) = (context.caps, matches!(program, Program::Keeper(_))) {
         steps.push(Step::Caps(caps));
     }
@@ -232,6 +243,7 @@ mod tests {
                 "map ids 0..65535 to 6619136..6684671",
                 "map the owners of its files",
                 "become root of the user namespace",
+                "let nobody in it make a user namespace",
                 "make its cgroup the root of those that it sees",
                 "make mounts private",
                 "attach the root",
@@ -241,6 +253,7 @@ mod tests {
                 "pivot into the root and detach the old one",
                 "set hostname `web`",
                 "cut it off from abstract sockets of others",
+                "refuse the system calls that it has no use for",
                 "drop every capability but chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, \
                  net_bind_service, sys_chroot, audit_write, setfcap",
                 "run hostel's init",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::guest::syscalls::Profile;
 use crate::guest::{Cable, CapSet, Isolate, Limits, Mount, Rlimit, RlimitKind, Xid};
 
 /// When and where a step is carried out.
@@ -61,6 +62,8 @@ pub enum Step {
     Nice(i8),
     /// Become root of the user namespace.
     BecomeRoot,
+    /// Let nobody in it make a user namespace.
+    NoNestedUsers,
     /// Make its cgroup the root of those that it sees.
     CgroupRoot,
     /// Keep mounts from spreading to and from the host.
@@ -85,6 +88,10 @@ pub enum Step {
     LoopbackUp,
     /// Cut it off from abstract unix sockets of others.
     ScopeAbstractSockets,
+    /// Refuse the system calls that it has no use for.
+    FilterCalls(Profile),
+    /// Let nothing that it executes gain a right.
+    NoNewPrivs,
     /// Drop every capability but these, and confirm it.
     Caps(CapSet),
     /// Run the program.
@@ -166,6 +173,7 @@ impl fmt::Display for Step {
             Step::Rlimit(kind, limit) => write!(f, "set limit {kind} to {limit}"),
             Step::Nice(nice) => write!(f, "set priority to {nice}"),
             Step::BecomeRoot => f.write_str("become root of the user namespace"),
+            Step::NoNestedUsers => f.write_str("let nobody in it make a user namespace"),
             Step::CgroupRoot => f.write_str("make its cgroup the root of those that it sees"),
             Step::PrivateMounts => f.write_str("make mounts private"),
             Step::AttachRoot => f.write_str("attach the root"),
@@ -186,6 +194,15 @@ impl fmt::Display for Step {
             Step::Hostname(name) => write!(f, "set hostname `{name}`"),
             Step::LoopbackUp => f.write_str("bring up its loopback device"),
             Step::ScopeAbstractSockets => f.write_str("cut it off from abstract sockets of others"),
+            Step::FilterCalls(profile) if profile.allow.is_empty() => {
+                f.write_str("refuse the system calls that it has no use for")
+            }
+            Step::FilterCalls(profile) => write!(
+                f,
+                "refuse the system calls that it has no use for, but for {}",
+                list(&profile.allow)
+            ),
+            Step::NoNewPrivs => f.write_str("let nothing that it executes gain a right"),
             Step::Caps(caps) if *caps == CapSet::EMPTY => f.write_str("drop every capability"),
             Step::Caps(caps) => {
                 let names: Vec<String> = caps.iter().map(|c| c.to_string()).collect();

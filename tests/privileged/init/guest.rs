@@ -86,6 +86,8 @@ impl Plan {
             readonly: &["/proc/sys"],
             has_cgroup: self.cgroup.is_some(),
             has_report: false,
+            filter: &[],
+            no_new_privs: false,
         };
         init_config::encode(&config).unwrap()
     }
