@@ -11,7 +11,7 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use nix::time::{ClockId, clock_gettime};
 
-use super::install::{self, explain, install, is_installed, maps_name, set_name};
+use super::install::{self, explain, install, is_alone, maps_name, set_name};
 use super::pins::names;
 use super::state::{GuestWords, Owned, OwnerWords, Rule, decode, encode, key4, key6, owned};
 use crate::error::Context;
@@ -62,7 +62,7 @@ impl Fence {
     /// The steering of listeners is attached to the network namespace of the caller.
     pub fn ensure(root: BorrowedFd<'_>, level: u32, pins: &Path) -> Result<Fence> {
         let set = set_name(root, level)?;
-        if !is_installed(pins, &set)? {
+        if !is_alone(pins, &set)? {
             install(root, level, pins, &set)?;
         }
         Self::open_maps(pins)

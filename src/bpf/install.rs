@@ -14,6 +14,7 @@ use std::path::Path;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
+use nix::errno::Errno;
 
 use super::pins::{lock, names, unpin};
 use super::state::LAYOUT;
@@ -55,6 +56,19 @@ pub(super) fn maps_name() -> String {
 /// Whether exactly this set is there, and nothing left over.
 pub(super) fn is_installed(pins: &Path, set: &str) -> Result<bool> {
     Ok(names(pins)? == [maps_name(), set.to_owned()])
+}
+
+/// The same by three questions instead of a listing, for every start asks: a directory of a BPF file system has a link
+/// from each directory in it beside its own two, and nothing but directories is made here.
+pub(super) fn is_alone(pins: &Path, set: &str) -> Result<bool> {
+    let is_dir = |path: &Path| match nix::sys::stat::lstat(path) {
+        Ok(stat) => Ok((stat.st_mode & libc::S_IFMT == libc::S_IFDIR).then_some(stat.st_nlink)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Error::os(format!("stat `{}`", path.display()), errno)),
+    };
+    Ok(is_dir(pins)? == Some(4)
+        && is_dir(&pins.join(maps_name()))?.is_some()
+        && is_dir(&pins.join(set))?.is_some())
 }
 
 /// Installs the set unless another process did so in the meantime, and removes every other one.

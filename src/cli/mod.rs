@@ -18,10 +18,9 @@ mod session;
 mod usage;
 mod verb;
 
-use std::process::ExitCode;
-
-/// Runs the program on its own arguments.
-pub fn main() -> ExitCode {
-    let args = std::env::args_os().skip(1).collect();
-    ExitCode::from(dispatch::run(args))
+/// Runs the program on its own arguments; its exit code.
+pub fn main() -> u8 {
+    // First of all: with one of them closed, the next file to be opened would be what messages are written into.
+    crate::sys::open::fill_standard_streams();
+    dispatch::run(std::env::args_os().skip(1).collect())
 }

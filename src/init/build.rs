@@ -157,6 +157,19 @@ fn link_statically(target: &str, out: &Path) {
     }
     println!("cargo::rustc-link-arg-bins=-L{}", directory.display());
     println!("cargo::rustc-link-arg-bins=-static-pie");
+    if glibc_version().is_some_and(|version| version >= (2, 36)) {
+        // 7,500 relocations in 12 kB instead of 180: all of them are read at every start. Older ones of glibc do not
+        // know the format, and would not say so.
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Of the build machine's glibc, whose start-up code is linked in.
+fn glibc_version() -> Option<(u32, u32)> {
+    let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
+    let text = String::from_utf8(said.stdout).ok()?;
+    let (major, minor) = text.trim().strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
 }
 
 /// Ends the build with a message that Cargo shows.

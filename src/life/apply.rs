@@ -1,28 +1,21 @@
 //! `hostel apply`: carries out a plan, guest after guest in the order of their dependencies, as many at once as
 //! there are processors.
 //!
-//! Each action runs in a process of its own: the kernel side of a start needs one thread, and a copy of this
-//! process is cheaper than a new one. It dies with this process, so a killed apply is a set of killed verbs, each of
-//! which is safe to kill.
+//! Each action runs in a process of its own (`crew`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
-use std::os::fd::{AsFd, OwnedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sched::CloneFlags;
-use serde::{Deserialize, Serialize};
-
+use super::crew::Crew;
 use super::hooks::HookRunner;
 use super::host::Host;
 use super::stop::StopHow;
 use super::{WAIT, build, destroy, health, observe, set, start, stop};
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Spec};
 use crate::plan::{Action, Fact, Facts, Plan, Verb};
 use crate::storage::state::{self, Applied, RecipeRef};
 use crate::storage::{Progress, fill, lock, xid};
-use crate::sys::{clone, interrupt, pidfd};
+use crate::sys::interrupt;
 
 /// What an apply may do, and how.
 #[derive(Debug, Clone, Copy)]
@@ -144,14 +137,14 @@ pub fn apply(
         watcher,
     };
     let mut waiting: Vec<&Action> = plan.actions.iter().collect();
-    let mut busy: Vec<Worker> = Vec::new();
+    let mut crew = Crew::default();
     let mut open: BTreeSet<&GuestName> = plan.actions.iter().map(|a| &a.guest).collect();
     let mut failed: Option<Error> = None;
     loop {
         if failed.is_none() && interrupt::pending().is_some() {
             failed = interrupt::check().err();
         }
-        while failed.is_none() && busy.len() < options.jobs.max(1) {
+        while failed.is_none() && crew.len() < options.jobs.max(1) {
             let Some(next) = waiting
                 .iter()
                 .position(|a| !a.after.iter().any(|name| open.contains(name)))
@@ -160,19 +153,17 @@ pub fn apply(
             };
             let action = waiting.remove(next);
             watcher.begin(action);
-            match work.begin(action, specs.get(&action.guest).copied()) {
-                Ok(worker) => busy.push(worker),
-                Err(err) => failed = Some(err),
-            }
+            let spec = specs.get(&action.guest).copied();
+            failed = crew.begin(&action.guest, || work.carry_out(action, spec)).err();
         }
-        if busy.is_empty() {
+        if crew.len() == 0 {
             break;
         }
-        let (worker, result) = finished(&mut busy)?;
+        let (guest, result) = crew.finished::<()>()?;
         match result {
             Ok(()) => {
-                open.remove(&worker.guest);
-                if let Some(action) = plan.actions.iter().find(|a| a.guest == worker.guest) {
+                open.remove(&guest);
+                if let Some(action) = plan.actions.iter().find(|a| a.guest == guest) {
                     watcher.done(action);
                 }
             }
@@ -187,22 +178,6 @@ pub fn apply(
     failed.map_or(Ok(()), Err)
 }
 
-/// A process that works on one guest.
-struct Worker {
-    guest: GuestName,
-    child: clone::Child,
-    report: OwnedFd,
-}
-
-/// An error on its way from a worker.
-#[derive(Serialize, Deserialize)]
-struct Report {
-    kind: String,
-    message: String,
-    hint: Option<String>,
-    also: Vec<String>,
-}
-
 struct Work<'a> {
     host: &'a Host,
     recipe: Option<&'a RecipeRef>,
@@ -212,31 +187,6 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn begin(&self, action: &Action, spec: Option<&Spec>) -> Result<Worker> {
-        let (report, write) = crate::sys::file::pipe()?;
-        let child = clone::spawn(CloneFlags::empty(), None, || {
-            let result = clone::die_with_parent()
-                .context(|| "watch the parent")
-                .and_then(|()| self.carry_out(action, spec));
-            let Err(err) = result else { return 0 };
-            let report = Report {
-                kind: err.kind().as_str().to_owned(),
-                message: err.to_string(),
-                hint: err.hint().map(str::to_owned),
-                also: err.also().iter().map(ToString::to_string).collect(),
-            };
-            let bytes = serde_json::to_vec(&report).unwrap_or_default();
-            // A reader that is gone does not need it.
-            let _ = nix::unistd::write(&write, &bytes);
-            1
-        })?;
-        Ok(Worker {
-            guest: action.guest.clone(),
-            child,
-            report,
-        })
-    }
-
     fn carry_out(&self, action: &Action, spec: Option<&Spec>) -> Result<()> {
         let host = self.host;
         let name = &action.guest;
@@ -344,64 +294,4 @@ impl Progress for Stages<'_> {
     fn stage(&self, what: &str) {
         self.watcher.stage(self.guest, what);
     }
-}
-
-/// Waits for a worker to end, and takes what it has to say.
-fn finished(busy: &mut Vec<Worker>) -> Result<(Worker, Result<()>)> {
-    let index = loop {
-        let mut fds: Vec<PollFd> = busy
-            .iter()
-            .map(|w| PollFd::new(w.child.pidfd.as_fd(), PollFlags::POLLIN))
-            .collect();
-        match nix::poll::poll(&mut fds, PollTimeout::NONE) {
-            // A terminal has sent the signal to the workers too; `kill` has not. Told twice, they undo once.
-            Err(nix::errno::Errno::EINTR) => {
-                if let Some(signal) = interrupt::pending() {
-                    for worker in busy.iter() {
-                        // ESRCH: it has just ended.
-                        let _ = pidfd::signal(&worker.child.pidfd, signal as i32);
-                    }
-                }
-            }
-            Err(errno) => return Err(Error::os("wait for the work on guests", errno)),
-            Ok(_) => {
-                if let Some(index) = fds.iter().position(|fd| fd.any().unwrap_or(false)) {
-                    break index;
-                }
-            }
-        }
-    };
-    let worker = busy.swap_remove(index);
-    let ended = pidfd::wait(&worker.child.pidfd)?;
-    if ended == pidfd::Ended::Code(0) {
-        return Ok((worker, Ok(())));
-    }
-    let mut text = String::new();
-    let mut report = std::fs::File::from(worker.report.try_clone().context(|| "duplicate")?);
-    report
-        .read_to_string(&mut text)
-        .context(|| "read the report of the work on a guest")?;
-    let err = match serde_json::from_str::<Report>(&text) {
-        Ok(report) => {
-            let kind = Kind::from_word(&report.kind).unwrap_or(Kind::Internal);
-            let err = report
-                .also
-                .into_iter()
-                .fold(Error::new(kind, report.message), |err, also| {
-                    err.and_also(Error::new(Kind::System, also))
-                });
-            match report.hint {
-                Some(hint) => err.with_hint(hint),
-                None => err,
-            }
-        }
-        Err(_) => Error::new(
-            Kind::Internal,
-            format!(
-                "the work on `{}` ended with {ended:?} and said nothing",
-                worker.guest
-            ),
-        ),
-    };
-    Ok((worker, Err(err)))
 }

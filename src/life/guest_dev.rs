@@ -2,7 +2,7 @@
 //! and message queues. Nothing of the root's own `/dev` is used but the directory it is mounted on.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,7 +10,6 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::inside::Failure;
-use crate::error::{Context, Result};
 use crate::sys::mount::{self, Attr};
 use crate::sys::open;
 
@@ -28,24 +27,9 @@ const LINKS: [(&CStr, &CStr); 6] = [
     (c"core", c"/proc/kcore"),
 ];
 
-/// The host's device files as detached mounts, taken while the host's `/dev` is still the one that counts.
-pub(super) fn open_host_devices() -> Result<Vec<(&'static CStr, OwnedFd)>> {
-    let dev = nix::fcntl::open(
-        c"/dev",
-        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .context(|| "open `/dev`")?;
-    let open = |name: &'static CStr| {
-        let mount = mount::clone_tree(Some(dev.as_fd()), name, false)
-            .context(|| format!("open `/dev/{}`", name.to_string_lossy()))?;
-        Ok((name, mount))
-    };
-    DEVICES.into_iter().map(open).collect()
-}
-
-/// Makes and fills `/dev` of `root`.
-pub(super) fn make(root: &OwnedFd, devices: &[(&'static CStr, OwnedFd)]) -> Result<(), Failure> {
+/// Makes and fills `/dev` of `root`, before the pivot: the `/dev` that its devices are taken from is the host's, in a
+/// mount namespace where nothing is shared with the host's any more.
+pub(super) fn make(root: &OwnedFd) -> Result<(), Failure> {
     let at = |what: &'static str| {
         move |errno| Failure {
             errno,
@@ -69,7 +53,10 @@ pub(super) fn make(root: &OwnedFd, devices: &[(&'static CStr, OwnedFd)]) -> Resu
     let dev = mount::new_fs(c"tmpfs", &options, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("tmpfs"))?;
     mount::attach(&dev, target)?;
 
-    for (name, device) in devices {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let host = nix::fcntl::open(c"/dev", flags, Mode::empty()).map_err(at("open the host's `/dev`"))?;
+    for name in DEVICES {
+        let device = mount::clone_private(host.as_fd(), name).map_err(at("open a device of the host"))?;
         mount::attach(device, make_file(&dev, name)?).map_err(at("bind a device"))?;
     }
     // What the keeper of a guest's own init binds its terminal on.

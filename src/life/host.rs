@@ -65,7 +65,8 @@ impl Host {
     /// The context that this process itself is in, if hostel put it in one.
     pub fn own_context(&self) -> Result<Option<Xid>> {
         // The line of cgroup2 (`cgroups(7)`); a process without one is in none.
-        let text = std::fs::read_to_string("/proc/self/cgroup").context(|| "read `/proc/self/cgroup`")?;
+        let text = crate::sys::proc::whole("/proc/self/cgroup").context(|| "read `/proc/self/cgroup`")?;
+        let text = String::from_utf8_lossy(&text);
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
         let below = path
             .and_then(|p| p.strip_prefix(self.cgroup.trim_matches('/')))

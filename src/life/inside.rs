@@ -1,8 +1,8 @@
 //! The part of a start that the new process carries out itself, between `clone3(2)` and `execve(2)`.
 //!
 //! It has a copy of hostel's memory and descriptors, and answers to nobody yet: it is process 1 of its namespace
-//! and waits until hostel has mapped its ids. Everything it touches of the host was opened by hostel before, as
-//! descriptors in [`Inside`]; every path of the guest's own tree is opened without following a link out of it.
+//! and waits until hostel has mapped its ids. What it touches of the host was opened by hostel before, as descriptors
+//! in [`Inside`], all but six device files (`guest_dev`); every path of the guest's own tree is opened without following a link out of it.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,10 +30,11 @@ pub(super) struct Inside<'a> {
     pub(super) mounts: Vec<OwnedFd>,
     /// The host's `/sys`, detached; `None` with a network namespace of its own, where a new one is made.
     pub(super) sys: Option<OwnedFd>,
-    /// Device files of the host, detached.
-    pub(super) devices: Vec<(&'static CStr, OwnedFd)>,
     /// The cgroup into which the keeper puts the guest's own init.
     pub(super) payload: Option<OwnedFd>,
+    /// Where hostel says that it may go on: once before the first step, once before the program. `None` when it is
+    /// hostel itself that becomes the program.
+    pub(super) words: Option<OwnedFd>,
     /// hostel's init, sealed in memory.
     pub(super) init: Option<OwnedFd>,
     /// The filter of its system calls, compiled.
@@ -86,6 +87,16 @@ impl Inside<'_> {
         )
     }
 
+    /// Waits for hostel's next word. At the end of file hostel has died, and the process ends too: what it has done so
+    /// far has touched nothing but its own namespaces.
+    pub(super) fn await_word(&self) {
+        if let Some(words) = &self.words
+            && nix::unistd::read(words, &mut [0]) != Ok(1)
+        {
+            clone::exit_now(125);
+        }
+    }
+
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::BecomeRoot => clone::become_user(0, 0, &[])?,
@@ -99,7 +110,7 @@ impl Inside<'_> {
             }
             Step::Proc => self.proc()?,
             Step::Sys => self.sys()?,
-            Step::Dev => guest_dev::make(self.root()?, &self.devices)?,
+            Step::Dev => guest_dev::make(self.root()?)?,
             Step::AttachMount(mount) => {
                 let from = self.mounts.remove(0);
                 let target = mount.target.as_path();
@@ -183,6 +194,7 @@ impl Inside<'_> {
             clone::die_with_parent()?;
         }
         clone::reset_signals();
+        self.await_word();
         match program {
             Program::Command(_) => {
                 clone::close_on_exec_from(3)?;

@@ -14,7 +14,6 @@ use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
 use super::command::Command;
-use super::guest_dev;
 use super::host::Host;
 use super::inside::{Failure, Inside};
 use crate::bpf;
@@ -36,6 +35,22 @@ pub struct Running {
     /// Its first process.
     pub child: clone::Child,
     undo: Vec<Undo>,
+    routes: Routes,
+}
+
+/// The one netlink socket of a start and of taking it back, opened when the first request is made.
+#[derive(Default)]
+struct Routes(Option<Netlink>);
+
+impl Routes {
+    fn open(&mut self) -> Result<&mut Netlink> {
+        if self.0.is_none() {
+            self.0 = Some(Netlink::open()?);
+        }
+        self.0
+            .as_mut()
+            .ok_or_else(|| internal("a socket that was just opened is gone"))
+    }
 }
 
 /// One thing that a start has put on the host.
@@ -58,7 +73,7 @@ impl Running {
     /// Takes everything of it from the host: processes, addresses, BPF entries, cgroup. In reverse order, and all
     /// of it even when a part fails.
     pub fn clear(self, host: &Host) -> Result<()> {
-        clear(host, self.undo)
+        clear(host, self.undo, self.routes)
     }
 
     /// Leaves everything as it is: the context outlives this command.
@@ -77,7 +92,7 @@ fn group(undo: &[Undo]) -> Option<&Group> {
     })
 }
 
-fn clear(host: &Host, undo: Vec<Undo>) -> Result<()> {
+fn clear(host: &Host, undo: Vec<Undo>, mut routes: Routes) -> Result<()> {
     // Nobody may speak from an address that is being taken away.
     let mut failed: Option<Error> = group(&undo).and_then(|group| empty_group(group).err());
     for done in undo.into_iter().rev() {
@@ -88,11 +103,9 @@ fn clear(host: &Host, undo: Vec<Undo>) -> Result<()> {
             Undo::Own(id, xid) => host
                 .fence()
                 .and_then(|fence| fence.admit(id, &bpf::Rule::new(xid, bpf::Mode::Open))),
-            Undo::Loopback6(xid) => Netlink::open().and_then(|mut netlink| netlink.del_loopback6(xid)),
-            Undo::Cable(xid) => Netlink::open().and_then(|mut netlink| netlink.delete_veth(xid)),
-            Undo::Address(index, net) => {
-                Netlink::open().and_then(|mut netlink| netlink.del_address(index, net))
-            }
+            Undo::Loopback6(xid) => routes.open().and_then(|netlink| netlink.del_loopback6(xid)),
+            Undo::Cable(xid) => routes.open().and_then(|netlink| netlink.delete_veth(xid)),
+            Undo::Address(index, net) => routes.open().and_then(|netlink| netlink.del_address(index, net)),
         };
         if let Err(err) = result {
             failed = Some(match failed {
@@ -165,6 +178,7 @@ struct Launch<'a> {
     label: &'a str,
     xid: Option<Xid>,
     undo: Vec<Undo>,
+    routes: Routes,
     root: Option<OwnedFd>,
     mounts: Vec<(OwnedFd, Option<Attr>)>,
     child: Option<Waiting>,
@@ -192,6 +206,7 @@ pub fn launch(
         label,
         xid,
         undo: Vec::new(),
+        routes: Routes::default(),
         root: None,
         mounts: Vec::new(),
         child: None,
@@ -201,6 +216,7 @@ pub fn launch(
         Ok(child) => Ok(Running {
             child,
             undo: launch.undo,
+            routes: launch.routes,
         }),
         Err(err) => {
             if let Some(waiting) = launch.child.take() {
@@ -208,7 +224,7 @@ pub fn launch(
                 let _ = pidfd::signal(&waiting.child.pidfd, libc::SIGKILL);
                 let _ = pidfd::wait(&waiting.child.pidfd);
             }
-            Err(match clear(host, launch.undo) {
+            Err(match clear(host, launch.undo, launch.routes) {
                 Ok(()) => err,
                 Err(other) => err.and_also(other),
             })
@@ -225,6 +241,7 @@ pub fn become_program(host: &Host, steps: &[Step], command: &Command) -> Error {
         label: "context",
         xid: None,
         undo: Vec::new(),
+        routes: Routes::default(),
         root: None,
         mounts: Vec::new(),
         child: None,
@@ -251,14 +268,29 @@ impl Launch<'_> {
     }
 
     fn carry_out(&mut self, steps: &[Step], command: &Command) -> Result<clone::Child> {
+        let mut words: &[u8] = b"gx";
         for step in steps.iter().filter(|step| step.phase() < Phase::Inside) {
+            if step.phase() == Phase::Along && words.len() == 2 {
+                self.say(&words[..1])?;
+                words = &words[1..];
+            }
             let result = match step {
                 Step::Clone(isolate) => self.spawn(*isolate, steps, command),
                 other => self.host_step(other),
             };
             result.context(|| format!("{}: {step}", self.label))?;
         }
-        self.let_go(steps)
+        self.say(words)?;
+        self.until_it_runs(steps)
+    }
+
+    /// Says to the new process that it may carry out its steps, and that it may run the program.
+    fn say(&self, words: &[u8]) -> Result<()> {
+        match nix::unistd::write(&self.waiting()?.go, words) {
+            // EPIPE: it has ended already, and its report says why.
+            Ok(_) | Err(Errno::EPIPE) => Ok(()),
+            Err(errno) => Err(Error::os(format!("{}: wake the process", self.label), errno)),
+        }
     }
 
     fn host_step(&mut self, step: &Step) -> Result<()> {
@@ -278,7 +310,8 @@ impl Launch<'_> {
             }
             Step::Admit(addrs) => self.admit(addrs.as_deref())?,
             Step::Address(net, device) => {
-                let mut netlink = Netlink::open()?;
+                let xid = self.number()?;
+                let netlink = self.routes.open()?;
                 let index = netlink.device(device)?.ok_or_else(|| {
                     Error::new(
                         Kind::NotFound,
@@ -286,12 +319,12 @@ impl Launch<'_> {
                     )
                     .with_hint("`ip link` lists them")
                 })?;
-                netlink.add_address(index, *net, Owner(self.number()?))?;
+                netlink.add_address(index, *net, Owner(xid))?;
                 self.undo.push(Undo::Address(index, *net));
             }
             Step::Loopback6(_) => {
                 let xid = self.number()?;
-                if Netlink::open()?.ensure_loopback6(xid)? == Loopback6::Added {
+                if self.routes.open()?.ensure_loopback6(xid)? == Loopback6::Added {
                     self.undo.push(Undo::Loopback6(xid));
                 }
             }
@@ -331,7 +364,7 @@ impl Launch<'_> {
                     gateways: &cable.gateways,
                     bridge: cable.bridge.as_deref(),
                 };
-                Netlink::open()?.create_veth(&veth, netns.as_fd())?;
+                self.routes.open()?.create_veth(&veth, netns.as_fd())?;
                 self.undo.push(Undo::Cable(xid));
             }
             Step::Rlimit(kind, limit) => rlimit::set(Some(self.waiting()?.child.pid), *kind, *limit)?,
@@ -390,7 +423,13 @@ impl Launch<'_> {
                 raw: false,
             },
         };
-        fence.admit(id, &bpf::Rule::new(xid, mode))?;
+        fence
+            .admit(id, &bpf::Rule::new(xid, mode))
+            .map_err(|err| match err.kind() {
+                // Of a number, `Exists` says that another may be free: of an address it says no such thing.
+                Kind::Exists => err.with_kind(Kind::State),
+                _ => err,
+            })?;
         self.undo.push(if is_own {
             Undo::Own(id, xid)
         } else {
@@ -438,13 +477,9 @@ impl Launch<'_> {
             } else {
                 None
             },
-            devices: if needs_tree {
-                guest_dev::open_host_devices()?
-            } else {
-                Vec::new()
-            },
             payload: None,
             filter: filter(steps)?,
+            words: None,
             init: match steps.last() {
                 Some(Step::Exec(Program::Command(_))) | None => None,
                 Some(_) => Some(super::init_config::memfd()?),
@@ -454,7 +489,8 @@ impl Launch<'_> {
 
     fn spawn(&mut self, isolate: Isolate, steps: &[Step], command: &Command) -> Result<()> {
         let mut inside = self.inside(isolate, steps, command)?;
-        let (go_read, go) = crate::sys::file::pipe()?;
+        let (words, go) = crate::sys::file::pipe()?;
+        inside.words = Some(words);
         let (report, report_write) = crate::sys::file::pipe()?;
         let is_kept = matches!(steps.last(), Some(Step::Exec(Program::Keeper(_))));
         let keeper = match self.group() {
@@ -472,7 +508,7 @@ impl Launch<'_> {
         let child = clone::spawn(flags(isolate), cgroup, || {
             // Its copy of the writing end goes, so that hostel's death is seen as end of file.
             let _ = nix::unistd::close(go.as_raw_fd());
-            child(&go_read, &report_write, &mut inside)
+            child(&report_write, &mut inside)
         })?;
         let pid = child.pid;
         self.child = Some(Waiting { child, go, report });
@@ -487,13 +523,12 @@ impl Launch<'_> {
         }
     }
 
-    /// Gives the word, and waits until the program runs or a step has failed.
-    fn let_go(&mut self, steps: &[Step]) -> Result<clone::Child> {
+    /// Waits until the program runs or a step has failed.
+    fn until_it_runs(&mut self, steps: &[Step]) -> Result<clone::Child> {
         let waiting = self
             .child
             .take()
             .ok_or_else(|| internal("a plan without a process"))?;
-        nix::unistd::write(&waiting.go, b"g").context(|| format!("{}: wake the process", self.label))?;
         drop(waiting.go);
         let mut report = Vec::new();
         std::fs::File::from(waiting.report)
@@ -534,12 +569,8 @@ impl Launch<'_> {
 }
 
 /// The new process: waits for the word, carries out its steps, and reports why it could not.
-fn child(go: &OwnedFd, report: &OwnedFd, inside: &mut Inside<'_>) -> i32 {
-    let mut word = [0];
-    // End of file: hostel has died, and nothing has happened yet.
-    if nix::unistd::read(go, &mut word) != Ok(1) {
-        return 125;
-    }
+fn child(report: &OwnedFd, inside: &mut Inside<'_>) -> i32 {
+    inside.await_word();
     let (index, failure) = inside.carry_out();
     let bytes = self::report(index, &failure);
     // Nobody is left to tell if this fails: hostel sees an ended process.

@@ -70,7 +70,8 @@ pub(super) fn empty() -> Result<OwnedFd, Errno> {
     Ok(empty)
 }
 
-/// Hides and protects what is the host's in a procfs.
+/// Hides and protects what is the host's in a procfs. Nothing in the mount namespace is shared with another any more
+/// (`Step::PrivateMounts`), so no copy has to be made private by itself.
 pub(super) fn hide(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Failure> {
     let at = |name: &CStr| {
         let what = format!("`/proc/{}`", name.to_string_lossy());
@@ -80,21 +81,21 @@ pub(super) fn hide(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Failure> {
         let Some(target) = target(proc, name).map_err(at(name))? else {
             continue;
         };
-        let cover = mount::clone_tree(Some(empty.as_fd()), c"file", false).map_err(at(name))?;
+        let cover = mount::clone_private(empty.as_fd(), c"file").map_err(at(name))?;
         mount::attach(cover, target).map_err(at(name))?;
     }
     for name in HIDDEN_DIRS {
         let Some(target) = target(proc, name).map_err(at(name))? else {
             continue;
         };
-        let cover = mount::clone_tree(Some(empty.as_fd()), c"dir", false).map_err(at(name))?;
+        let cover = mount::clone_private(empty.as_fd(), c"dir").map_err(at(name))?;
         mount::attach(cover, target).map_err(at(name))?;
     }
     for name in READONLY {
         let Some(target) = target(proc, name).map_err(at(name))? else {
             continue;
         };
-        let same = mount::clone_tree(Some(target.as_fd()), c"", false).map_err(at(name))?;
+        let same = mount::clone_private(target.as_fd(), c"").map_err(at(name))?;
         mount::set_attr(&same, Attr::DATA.and(Attr::RDONLY)).map_err(at(name))?;
         mount::attach(same, target).map_err(at(name))?;
     }

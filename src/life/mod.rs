@@ -7,6 +7,7 @@ pub mod apply;
 pub mod build;
 pub mod command;
 pub mod context;
+pub mod crew;
 pub mod destroy;
 pub mod doctor;
 pub mod exec;

@@ -46,6 +46,19 @@ pub fn stopping(host: &Host, names: &[GuestName]) -> Result<Vec<GuestName>> {
     Ok(order)
 }
 
+/// For each of `names` those of them that are to be stopped before it: the guests that depend on it.
+pub fn before(host: &Host, names: &[GuestName]) -> Result<BTreeMap<GuestName, Vec<GuestName>>> {
+    let mut before: BTreeMap<GuestName, Vec<GuestName>> = BTreeMap::new();
+    for name in names {
+        for on in observe::applied(host, name)?.spec.depends {
+            if names.contains(&on) {
+                before.entry(on).or_default().push(name.clone());
+            }
+        }
+    }
+    Ok(before)
+}
+
 /// The guests that run, in the order of a stop.
 pub fn running(host: &Host) -> Result<Vec<GuestName>> {
     let all = observe::list(host)?;

@@ -3,6 +3,8 @@
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::exec::{self, ExecRequest};
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
@@ -25,7 +27,7 @@ pub struct StopHow {
 }
 
 /// How it went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stopped {
     /// It ended by itself.
     Gracefully,

@@ -18,23 +18,15 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     }
     let mut steps = Vec::new();
 
-    // Limits and addresses first: the process is born into them and never exists without.
+    // Limits first: the process is born into them and never exists without.
     let is_here = matches!(context.identity, Identity::Here(_));
     if is_here && context.limits != Limits::default() {
         steps.push(Step::Narrow(Box::new(context.limits.clone())));
     } else if xid.is_some() && !is_here {
         steps.push(Step::Cgroup(Box::new(context.limits.clone())));
     }
-    if !context.bind.is_empty() {
-        // The addresses are on the host before the guest may use them, and go after it is forgotten.
-        if let Some(device) = &context.device {
-            steps.extend(context.bind.iter().map(|net| Step::Address(*net, device.clone())));
-        }
-        if let Some(xid) = xid {
-            steps.push(Step::Loopback6(xid.loopback6()));
-        }
-        steps.push(Step::Admit(Some(context.addrs().collect())));
-    } else if xid.is_some() && !is_here && (isolate.net || context.open_network) {
+    if context.bind.is_empty() && xid.is_some() && !is_here && (isolate.net || context.open_network) {
+        // Before the process: it asks its own network stack for a loopback device.
         steps.push(Step::Admit(None));
     }
 
@@ -68,6 +60,19 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
             .map(|(kind, limit)| Step::Rlimit(*kind, *limit)),
     );
     steps.extend(context.limits.nice.map(Step::Nice));
+
+    // While the process mounts and pivots, which takes longer. Until it is admitted it may open no socket at all, so
+    // there is no instant at which it has the host's addresses; what must not run before is the program.
+    if !context.bind.is_empty() {
+        // The addresses are on the host before the guest may use them, and go after it is forgotten.
+        if let Some(device) = &context.device {
+            steps.extend(context.bind.iter().map(|net| Step::Address(*net, device.clone())));
+        }
+        if let Some(xid) = xid {
+            steps.push(Step::Loopback6(xid.loopback6()));
+        }
+        steps.push(Step::Admit(Some(context.addrs().collect())));
+    }
 
     if isolate.user {
         steps.push(Step::BecomeRoot);
@@ -236,12 +241,12 @@ mod tests {
             lines,
             [
                 "make its cgroup",
-                "add address fd68:6f73:7465:6c::65/128 to `lo`",
-                "confine its sockets to 127.9.0.1",
                 "open root `/srv/web`",
                 "make the process in new namespaces: pid, ipc, uts, mount, user, cgroup",
                 "map ids 0..65535 to 6619136..6684671",
                 "map the owners of its files",
+                "add address fd68:6f73:7465:6c::65/128 to `lo`",
+                "confine its sockets to 127.9.0.1",
                 "become root of the user namespace",
                 "let nobody in it make a user namespace",
                 "make its cgroup the root of those that it sees",

@@ -16,6 +16,8 @@ pub enum Phase {
     Before,
     /// By hostel, on the new process while it waits.
     Beside,
+    /// By hostel, at the same time as the steps inside: the program runs only when these are done too.
+    Along,
     /// By the new process itself, before it runs the program.
     Inside,
 }
@@ -104,15 +106,14 @@ impl Step {
         match self {
             Step::Cgroup(_)
             | Step::Narrow(_)
-            | Step::Admit(_)
-            | Step::Address(..)
-            | Step::Loopback6(_)
+            | Step::Admit(None)
             | Step::OpenRoot(_)
             | Step::OpenMount(_)
             | Step::Clone(_) => Phase::Before,
             Step::MapIds(_) | Step::MapOwners | Step::Cable(_) | Step::Rlimit(..) | Step::Nice(_) => {
                 Phase::Beside
             }
+            Step::Admit(Some(_)) | Step::Address(..) | Step::Loopback6(_) => Phase::Along,
             _ => Phase::Inside,
         }
     }

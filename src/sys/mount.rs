@@ -69,19 +69,26 @@ fn owned(result: libc::c_long) -> Result<OwnedFd, Errno> {
 /// of a shared mount is its peer (systemd shares all of them), and what is mounted in the one would appear in the
 /// other. An empty path is `dir` itself.
 pub fn clone_tree(dir: Option<BorrowedFd>, path: &CStr, is_recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
-    if is_recursive {
-        flags |= AT_RECURSIVE;
-    }
-    let dir = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
-    // SAFETY: `path` is a C string that lives across the call.
-    let tree = owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })?;
+    let tree = copy_tree(dir, path, if is_recursive { AT_RECURSIVE } else { 0 })?;
     let private = MountAttr {
         propagation: libc::MS_PRIVATE,
         ..MountAttr::default()
     };
     set(tree.as_fd(), AT_RECURSIVE, &private)?;
     Ok(tree)
+}
+
+/// The same of one mount that is private already, and whose copy so is too: after [`make_all_private`], or of a
+/// file system that was just made.
+pub fn clone_private(dir: BorrowedFd, path: &CStr) -> Result<OwnedFd, Errno> {
+    copy_tree(Some(dir), path, 0)
+}
+
+fn copy_tree(dir: Option<BorrowedFd>, path: &CStr, flags: libc::c_uint) -> Result<OwnedFd, Errno> {
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags;
+    let dir = dir.map_or(libc::AT_FDCWD, |d| d.as_raw_fd());
+    // SAFETY: `path` is a C string that lives across the call.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
 }
 
 /// A detached mount of a new instance of file system `kind`; an option without value is a flag.

@@ -13,6 +13,32 @@ use nix::sys::stat::Mode;
 /// the resolution of a `..`, and says that the caller may simply try again (`openat2(2)`).
 const RETRIES: u32 = 128;
 
+/// Opens `/dev/null` at those of descriptors 0, 1 and 2 that the caller has left closed; without it, ends the process.
+pub fn fill_standard_streams() {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd {
+        fd,
+        events: 0,
+        revents: 0,
+    });
+    // SAFETY: the pointer and the count are those of one live array; with no time to wait nothing is waited for.
+    let found = unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) };
+    if found == 0 {
+        return;
+    }
+    for stream in streams {
+        if found > 0 && stream.revents & libc::POLLNVAL == 0 {
+            continue;
+        }
+        // The lowest that is free: this very one, as those before it are open.
+        match nix::fcntl::open(c"/dev/null", OFlag::O_RDWR, Mode::empty()) {
+            Ok(null) if null.as_raw_fd() == stream.fd => drop(std::os::fd::IntoRawFd::into_raw_fd(null)),
+            // poll(2) itself failed and the stream is open: nothing to fill.
+            Ok(_) => {}
+            Err(_) => std::process::abort(),
+        }
+    }
+}
+
 /// Opens `path` as if `root` were `/`: absolute links and `..` end at `root`, whoever wrote them.
 /// Links like `/proc/PID/root`, which leave by a jump, are `ELOOP`.
 pub fn in_root(root: impl AsFd, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {

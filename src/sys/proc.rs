@@ -87,7 +87,7 @@ pub fn status(pid: HostPid) -> Result<Option<Status>> {
 }
 
 /// A file of procfs. Its length is not known before it was read, and growing from nothing takes eight reads.
-pub(super) fn whole(path: &str) -> std::io::Result<Vec<u8>> {
+pub(crate) fn whole(path: impl AsRef<std::path::Path>) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
     // `take` keeps the standard library from asking for the length, which is 0.
     std::fs::File::open(path)?

@@ -52,6 +52,7 @@ files! {
     isolation,
     landlock,
     life,
+    many,
     limits,
     lua_primitives,
     netlink,

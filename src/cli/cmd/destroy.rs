@@ -44,10 +44,12 @@ impl Verb for Destroy {
             }
         }
         let hooks = hooks::runner(session);
-        super::each(session, &names, |session, name| {
+        let end = |name: &GuestName| {
             stop::stop(&host, name, StopHow::default(), &hooks)?;
-            destroy::destroy(&host, name)?;
-            session.line(&format!("destroyed {name}"))
+            destroy::destroy(&host, name)
+        };
+        super::each_ending(session, &host, &names, end, |name, ()| {
+            format!("destroyed {name}")
         })
     }
 }

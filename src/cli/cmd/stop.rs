@@ -8,14 +8,14 @@ use crate::cli::exit::Exit;
 use crate::cli::hooks;
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
-use crate::guest::Span;
+use crate::guest::{GuestName, Span};
 use crate::life::stop::{self, StopHow, Stopped};
 use crate::life::{Host, order};
 
 /// Stop guests
 ///
 /// The guest's init is asked to stop everything. When its time is over, what is left is killed. Several are
-/// stopped in the reverse order of their dependencies.
+/// stopped at once, those that depend on another before it.
 #[derive(Debug, Parser)]
 pub(crate) struct Stop {
     #[command(flatten)]
@@ -51,12 +51,11 @@ impl Verb for Stop {
             kill: self.kill,
         };
         let hooks = hooks::runner(session);
-        super::each(session, &names, |session, name| {
-            match stop::stop(&host, name, how, &hooks)? {
-                Stopped::Gracefully => session.line(&format!("stopped {name}")),
-                Stopped::Killed => session.line(&format!("killed {name}")),
-                Stopped::DidNotRun => session.line(&format!("{name} did not run")),
-            }
+        let end = |name: &GuestName| stop::stop(&host, name, how, &hooks);
+        super::each_ending(session, &host, &names, end, |name, stopped| match stopped {
+            Stopped::Gracefully => format!("stopped {name}"),
+            Stopped::Killed => format!("killed {name}"),
+            Stopped::DidNotRun => format!("{name} did not run"),
         })
     }
 }

@@ -170,7 +170,8 @@ impl Host {
         let mut host = Self::from_mountinfo(&String::from_utf8_lossy(&text));
         if let Some(unified) = &mut host.unified {
             let file = unified.path.join("cgroup.controllers");
-            let text = std::fs::read_to_string(&file).context(|| format!("read `{}`", file.display()))?;
+            let text = crate::sys::proc::whole(&file).context(|| format!("read `{}`", file.display()))?;
+            let text = String::from_utf8_lossy(&text);
             unified.controllers = text.split_whitespace().filter_map(Controller::named).collect();
         }
         Ok(host)
@@ -474,7 +475,11 @@ struct MountOf<'a> {
 
 /// One line of mountinfo: `36 35 98:0 /root /path rw,.. shared:1 - type source options` (`proc_pid_mountinfo(5)`).
 fn mount_of(line: &str) -> Option<MountOf<'_>> {
+    // A host has tens of mounts, of which a few are cgroups: the others are not taken apart.
     let (before, after) = line.split_once(" - ")?;
+    if !after.starts_with("cgroup") {
+        return None;
+    }
     let mut before = before.split(' ').skip(3);
     let mut after = after.split(' ');
     Some(MountOf {
@@ -487,6 +492,9 @@ fn mount_of(line: &str) -> Option<MountOf<'_>> {
 
 /// mountinfo writes space, tab, newline and backslash in octal.
 fn unescape(text: &str) -> String {
+    if !text.contains('\\') {
+        return text.to_owned();
+    }
     ["\\040", "\\011", "\\012", "\\134"]
         .into_iter()
         .zip([" ", "\t", "\n", "\\"])

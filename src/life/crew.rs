@@ -1,0 +1,189 @@
+//! Work on several guests at once: each in a process of its own.
+//!
+//! The kernel side of a start needs one thread, and a copy of this process is cheaper than a new one. A worker dies
+//! with this process, so a killed command is a set of killed verbs, each of which is safe to kill.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sched::CloneFlags;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::GuestName;
+use crate::sys::{clone, interrupt, pidfd};
+
+/// The workers that are busy.
+#[derive(Default)]
+pub(super) struct Crew(Vec<Worker>);
+
+/// A process that works on one guest.
+struct Worker {
+    guest: GuestName,
+    child: clone::Child,
+    report: OwnedFd,
+}
+
+/// An error on its way from a worker.
+#[derive(Serialize, Deserialize)]
+struct Report {
+    kind: String,
+    message: String,
+    hint: Option<String>,
+    also: Vec<String>,
+}
+
+impl Report {
+    fn of(err: &Error) -> Self {
+        Self {
+            kind: err.kind().as_str().to_owned(),
+            message: err.to_string(),
+            hint: err.hint().map(str::to_owned),
+            also: err.also().iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn into_error(self) -> Error {
+        let kind = Kind::from_word(&self.kind).unwrap_or(Kind::Internal);
+        let also = self.also.into_iter().map(|also| Error::new(Kind::System, also));
+        let err = also.fold(Error::new(kind, self.message), Error::and_also);
+        match self.hint {
+            Some(hint) => err.with_hint(hint),
+            None => err,
+        }
+    }
+}
+
+impl Crew {
+    /// How many are busy.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Begins `work` on `guest`.
+    pub(super) fn begin<T: Serialize>(
+        &mut self,
+        guest: &GuestName,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<()> {
+        let (report, write) = crate::sys::file::pipe()?;
+        let child = clone::spawn(CloneFlags::empty(), None, || {
+            let result = clone::die_with_parent()
+                .context(|| "watch the parent")
+                .and_then(|()| work());
+            let result = result.map_err(|err| Report::of(&err));
+            let bytes = serde_json::to_vec(&result).unwrap_or_default();
+            // A reader that is gone does not need it.
+            let _ = nix::unistd::write(&write, &bytes);
+            0
+        })?;
+        self.0.push(Worker {
+            guest: guest.clone(),
+            child,
+            report,
+        });
+        Ok(())
+    }
+
+    /// Waits for a worker to end: whose it was, and what it has to say.
+    pub(super) fn finished<T: DeserializeOwned>(&mut self) -> Result<(GuestName, Result<T>)> {
+        let index = loop {
+            let mut fds: Vec<PollFd> = self
+                .0
+                .iter()
+                .map(|w| PollFd::new(w.child.pidfd.as_fd(), PollFlags::POLLIN))
+                .collect();
+            match nix::poll::poll(&mut fds, PollTimeout::NONE) {
+                // A terminal has sent the signal to the workers too; `kill` has not. Told twice, they undo once.
+                Err(nix::errno::Errno::EINTR) => {
+                    if let Some(signal) = interrupt::pending() {
+                        for worker in &self.0 {
+                            // ESRCH: it has just ended.
+                            let _ = pidfd::signal(&worker.child.pidfd, signal as i32);
+                        }
+                    }
+                }
+                Err(errno) => return Err(Error::os("wait for the work on guests", errno)),
+                Ok(_) => {
+                    if let Some(index) = fds.iter().position(|fd| fd.any().unwrap_or(false)) {
+                        break index;
+                    }
+                }
+            }
+        };
+        let worker = self.0.swap_remove(index);
+        let ended = pidfd::wait(&worker.child.pidfd)?;
+        let mut text = Vec::new();
+        std::fs::File::from(worker.report)
+            .read_to_end(&mut text)
+            .context(|| "read the report of the work on a guest")?;
+        let result = match serde_json::from_slice::<Result<T, Report>>(&text) {
+            Ok(result) => result.map_err(Report::into_error),
+            Err(_) => Err(Error::new(
+                Kind::Internal,
+                format!(
+                    "the work on `{}` ended with {ended:?} and said nothing",
+                    worker.guest
+                ),
+            )),
+        };
+        Ok((worker.guest, result))
+    }
+}
+
+/// Does `work` on every guest of `names`, as many as `jobs` at once, each after those that `after` names for it. What
+/// came of each is told to `done` in the order of `names`, as soon as what is before it has been told.
+///
+/// A failure is told like a success and keeps nobody from their turn. After a signal, and when `done` fails, nothing
+/// new begins; those that are busy are waited for.
+pub fn each<T: Serialize + DeserializeOwned>(
+    names: &[GuestName],
+    after: &BTreeMap<GuestName, Vec<GuestName>>,
+    jobs: usize,
+    work: impl Fn(&GuestName) -> Result<T>,
+    mut done: impl FnMut(&GuestName, Result<T>) -> Result<()>,
+) -> Result<()> {
+    let mut crew = Crew::default();
+    let mut waiting: Vec<&GuestName> = names.iter().collect();
+    let mut open: BTreeSet<GuestName> = names.iter().cloned().collect();
+    let mut results: BTreeMap<GuestName, Result<T>> = BTreeMap::new();
+    let mut untold = names.iter().peekable();
+    let mut failed: Result<()> = Ok(());
+    loop {
+        if failed.is_ok() {
+            failed = interrupt::check();
+        }
+        while failed.is_ok() && crew.len() < jobs.max(1) {
+            let is_free = |name: &GuestName| {
+                let first = after.get(name).map_or(&[][..], Vec::as_slice);
+                !first.iter().any(|first| open.contains(first))
+            };
+            let Some(next) = waiting.iter().position(|name| is_free(name)) else {
+                break;
+            };
+            let name = waiting.remove(next);
+            failed = crew.begin(name, || work(name));
+        }
+        if crew.len() == 0 {
+            break;
+        }
+        let (name, result) = crew.finished::<T>()?;
+        open.remove(&name);
+        results.insert(name, result);
+        while let Some(result) = untold.peek().and_then(|name| results.remove(*name)) {
+            if let Some(name) = untold.next() {
+                failed = failed.and(done(name, result));
+            }
+        }
+    }
+    // After a failure: what came of those behind one that never had its turn.
+    for name in untold {
+        if let Some(result) = results.remove(name) {
+            failed = failed.and(done(name, result));
+        }
+    }
+    failed
+}
