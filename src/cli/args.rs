@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::output::color::When;
 use crate::guest::mounts::guest_path;
 use crate::guest::{Cap, GuestName, Invalid, Isolate, LimitChange, Limits, Mount, Span};
+use crate::lua::registry::completion;
 
 /// `--color WHEN`, which every verb takes.
 pub(crate) fn color() -> clap::Arg {
@@ -86,6 +87,47 @@ pub(crate) fn guests() -> clap_complete::ArgValueCandidates {
             .map(|name| CompletionCandidate::new(name.as_str()))
             .collect()
     })
+}
+
+/// Completes topics of `hostel doc`, a step of a path at a time.
+pub(crate) fn topics() -> clap_complete::ArgValueCompleter {
+    clap_complete::ArgValueCompleter::new(|typed: &OsStr| {
+        let found = completion::topics(&typed.to_string_lossy());
+        found
+            .into_iter()
+            .map(|topic| told(topic.name, topic.doc))
+            .collect()
+    })
+}
+
+/// Completes `GUEST.FIELD`: guests that were applied, then fields a step at a time; codes of mistakes.
+pub(crate) fn guest_fields() -> clap_complete::ArgValueCompleter {
+    clap_complete::ArgValueCompleter::new(|typed: &OsStr| {
+        let typed = typed.to_string_lossy();
+        if let Some((guest, field)) = typed.split_once('.') {
+            let found = completion::fields(field);
+            return found
+                .into_iter()
+                .map(|field| told(format!("{guest}.{}", field.name), field.doc))
+                .collect();
+        }
+        // A completion that cannot be made is none.
+        let names = crate::storage::state::list(&crate::storage::Layout::from_env()).unwrap_or_default();
+        let names = names.iter().map(|name| format!("{name}."));
+        let guests = names
+            .filter(|name| name.starts_with(&*typed))
+            .map(CompletionCandidate::new);
+        let codes = crate::lua::Code::ALL
+            .iter()
+            .filter(|code| code.as_str().starts_with(&*typed));
+        guests
+            .chain(codes.map(|code| told(code.as_str().to_owned(), code.title().to_owned())))
+            .collect()
+    })
+}
+
+fn told(name: String, doc: String) -> CompletionCandidate {
+    CompletionCandidate::new(name).help(Some(doc.into()))
 }
 
 /// Completes limits: the key and its `=`.

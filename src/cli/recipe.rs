@@ -106,11 +106,26 @@ pub(crate) fn tell(session: &mut Session, diagnostics: &Diagnostics) {
         json!({
             "kind": err.kind().as_str(),
             "message": err.to_string(),
-            "diagnostics": diagnostics,
+            "diagnostics": diagnostics.0.iter().map(for_editors).collect::<Vec<_>>(),
         })
         .to_string()
     } else {
         diagnostics.render(session.paint_err.is_on())
     };
     session.note(text.trim_end());
+}
+
+/// A diagnostic with its `range` as the Language Server Protocol has it: lines and UTF-16 units from 0.
+fn for_editors(diagnostic: &lua::Diagnostic) -> serde_json::Value {
+    let mut value = json!(diagnostic);
+    value["severity"] = json!("error");
+    if let Some(place) = &diagnostic.place {
+        let units = |count: usize| -> usize { place.text.chars().take(count).map(char::len_utf16).sum() };
+        let (line, start) = (place.line.saturating_sub(1), place.column.saturating_sub(1));
+        value["range"] = json!({
+            "start": { "line": line, "character": units(start) },
+            "end": { "line": line, "character": units(start + place.width) },
+        });
+    }
+    value
 }

@@ -29,6 +29,11 @@ fn mistakes_are_told_with_their_places() {
     let told: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
     assert_eq!(told["kind"], "invalid");
     assert_eq!(told["diagnostics"].as_array().unwrap().len(), 2);
+    let range = serde_json::json!({
+        "start": { "line": 1, "character": 13 },
+        "end": { "line": 1, "character": 19 },
+    });
+    assert_eq!(told["diagnostics"][0]["range"], range);
 }
 
 #[test]
@@ -67,7 +72,7 @@ fn an_evaluation_that_is_killed_is_told() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    signal(child_of(running.id()), nix::sys::signal::Signal::SIGABRT);
+    signal(child_of(running.id()), nix::sys::signal::Signal::SIGFPE);
     let run = crate::support::Run::of(&running.wait_with_output().unwrap());
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
     assert!(run.stderr.starts_with("error[E0304]: "), "{}", run.stderr);

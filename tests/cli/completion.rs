@@ -40,3 +40,13 @@ fn commands_options_and_topics_are_offered() {
     assert_eq!(offered(&place, &["help", "env"]), ["environment"]);
     assert_eq!(offered(&place, &["completion", "z"]), ["zsh"]);
 }
+
+#[test]
+fn topics_and_fields_are_offered_a_step_at_a_time() {
+    let place = Place::new();
+    let first = |found: Vec<String>| found.into_iter().next().unwrap_or_default();
+    assert!(first(offered(&place, &["doc", "guest.li"])).starts_with("guest.limits"));
+    assert!(first(offered(&place, &["explain", "web.limits.memo"])).starts_with("web.limits.memory"));
+    assert!(first(offered(&place, &["explain", "E0102"])).starts_with("E0102"));
+    assert_eq!(offered(&place, &["set", "web", "memo"]), ["memory="]);
+}

@@ -14,6 +14,7 @@ mod context;
 mod destroy;
 mod doc;
 mod doctor;
+mod editor;
 mod enter;
 mod exec;
 mod explain;

@@ -17,7 +17,7 @@ use crate::{Error, Kind, Result};
 #[derive(Debug, Parser)]
 pub(crate) struct Explain {
     /// A code such as E0102, or a guest and a field of it such as web.limits.memory
-    #[arg(value_name = "WHAT")]
+    #[arg(value_name = "WHAT", add = crate::cli::args::guest_fields())]
     what: String,
     /// The recipe; the one that was applied without it
     #[arg(short, long, value_name = "RECIPE", value_hint = ValueHint::FilePath)]

@@ -304,7 +304,10 @@ fn every_class_in_rust_is_compared() {
         .iter()
         .map(|(file, kind, _, _)| (lua.join(file).display().to_string(), *kind))
         .collect();
-    for (path, text) in sources.iter().filter(|(path, _)| !path.contains("/lua/registry/")) {
+    for (path, text) in sources
+        .iter()
+        .filter(|(path, _)| !path.contains("/lua/registry/"))
+    {
         for line in text.lines() {
             let Some(kind) = line.strip_prefix("impl UserData for ") else {
                 continue;
@@ -429,14 +432,14 @@ fn every_example_of_a_field_is_right() {
 
 /// What the tests and the examples say, by file.
 fn tests() -> Vec<(String, String)> {
-    let is_text = |p: &Path| {
+    let is_source = |p: &Path| {
         p.extension()
             .is_some_and(|e| e == "rs" || e == "lua" || e == "snap")
     };
     let mut found = Vec::new();
     for dir in ["tests", "examples", "stdlib-lua"] {
         let is_test =
-            |p: &Path| is_text(p) && (dir != "stdlib-lua" || p.to_string_lossy().ends_with("_test.lua"));
+            |p: &Path| is_source(p) && (dir != "stdlib-lua" || p.to_string_lossy().ends_with("_test.lua"));
         files(&top().join(dir), &is_test, &mut found);
     }
     let mut sources = Vec::new();
