@@ -182,8 +182,10 @@ fn from_error(state: &State, error: &mlua::Error, options: &EvalOptions) -> Diag
                     }
                     (None, None) => None,
                 };
-                return Diagnostic::new(raised.code, raised.message.clone(), place)
+                let mut diagnostic = Diagnostic::new(raised.code, raised.message.clone(), place)
                     .with_help(raised.help.clone());
+                diagnostic.notes.clone_from(&raised.notes);
+                return diagnostic;
             }
         }
     }

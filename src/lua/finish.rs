@@ -122,6 +122,7 @@ pub(super) fn finish(
             output: std::mem::take(&mut state.output),
             provenance,
             secrets: secret_uses(state, uses, options),
+            hits: std::mem::take(&mut state.hits),
             specs: done.into_iter().map(|d| d.spec).collect(),
         };
         return Ok((evaluated, hooks));

@@ -210,6 +210,12 @@ fn call(recipe: &Recipe, guest: &GuestName, moment: HookMoment, log: &Log) -> Re
     }
 }
 
+/// The methods of a hook's argument.
+pub(crate) const METHODS: &[&str] = &["exec", "log", "require_free"];
+
+/// The methods of its `guest`.
+pub(crate) const GUEST_METHODS: &[&str] = &["wait_healthy"];
+
 /// The argument of a hook.
 pub(super) struct Handle {
     guest: String,
@@ -385,6 +391,18 @@ mod tests {
         let body =
             "h:log(h.guest.name) h:require_free('/', 1) local r = h:exec { 'echo', 'hi' } h:log(r.stdout)";
         assert_eq!(run_recipe(body, Span::from_secs(20)).unwrap(), ["g2", "hi\n"]);
+    }
+
+    /// What a test's handle records is what a hook has.
+    #[test]
+    fn the_methods_are_those_that_are_listed() {
+        let list = |names: &[&str]| format!("{{ '{}' }}", names.join("', '"));
+        let body = format!(
+            "for _, m in ipairs {} do assert(h[m], m) end for _, m in ipairs {} do assert(h.guest[m], m) end",
+            list(METHODS),
+            list(GUEST_METHODS)
+        );
+        assert!(run_recipe(&body, Span::from_secs(20)).unwrap().is_empty());
     }
 
     #[test]

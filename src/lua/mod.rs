@@ -29,6 +29,7 @@ mod secret;
 mod source;
 mod starter;
 mod state;
+pub mod test;
 mod value;
 mod vm;
 mod vocabulary;
@@ -62,6 +63,8 @@ pub struct EvalOptions {
     pub isolated: bool,
     /// The guest whose fields' origins are wanted.
     pub provenance: Option<String>,
+    /// Whether it is counted how often each line runs.
+    pub coverage: bool,
 }
 
 impl Default for EvalOptions {
@@ -74,6 +77,7 @@ impl Default for EvalOptions {
             cpu_seconds: 10,
             isolated: true,
             provenance: None,
+            coverage: false,
         }
     }
 }
@@ -95,6 +99,9 @@ pub struct Evaluated {
     /// Where its secrets belong: the process that evaluates does not know their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<secret::SecretUse>,
+    /// How often each line ran, by file, where that was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hits: BTreeMap<String, BTreeMap<usize, u64>>,
 }
 
 /// A file of a recipe.

@@ -51,6 +51,8 @@ pub(crate) struct Raised {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
+    /// More to know, a line each.
+    pub(crate) notes: Vec<String>,
     /// What to point at on the line.
     pub(crate) word: Option<String>,
     /// Where, when it is known better than by the frames.
@@ -65,6 +67,7 @@ impl Raised {
             code,
             message: message.into(),
             help: None,
+            notes: Vec::new(),
             word: None,
             at: None,
             kind: None,
@@ -112,6 +115,8 @@ pub(crate) struct State {
     pub(crate) inputs: BTreeMap<String, String>,
     pub(crate) declared_inputs: BTreeSet<String>,
     pub(crate) frames: Vec<Frame>,
+    /// How often each line ran, by file.
+    pub(crate) hits: BTreeMap<String, BTreeMap<usize, u64>>,
     pub(crate) is_exhausted: bool,
     /// Where `require` finds what is not hostel's own.
     pub(crate) modules: Modules,

@@ -131,9 +131,14 @@ impl Vm {
         self.lua.set_memory_limit(options.memory)?;
         let state = Rc::clone(&self.state);
         let left = std::cell::Cell::new(options.instructions / u64::from(STRIDE));
-        let triggers = HookTriggers::new().every_nth_instruction(STRIDE);
+        let mut triggers = HookTriggers::new().every_nth_instruction(STRIDE);
+        triggers.every_line = options.coverage;
         fill_pool(&self.lua)?;
-        self.lua.set_global_hook(triggers, move |lua, _| {
+        self.lua.set_global_hook(triggers, move |lua, debug| {
+            if debug.event() == mlua::debug::DebugEvent::Line {
+                count_line(&state, debug);
+                return Ok(VmState::Continue);
+            }
             if let Some(rest) = left.get().checked_sub(1) {
                 left.set(rest);
                 return Ok(VmState::Continue);
@@ -173,5 +178,21 @@ impl Vm {
             },
             Err(error) => Err(Value::Error(Box::new(error))),
         }
+    }
+}
+
+/// Counts a line of the recipe's that is about to run.
+fn count_line(state: &Shared, debug: &mlua::debug::Debug<'_>) {
+    let source = debug.source();
+    let file = source.source.as_deref().and_then(|name| name.strip_prefix('@'));
+    if let (Some(file), Some(line)) = (file, debug.current_line())
+        && !file.starts_with("stdlib-lua/")
+        && let Ok(mut state) = state.try_borrow_mut()
+    {
+        let lines = match state.hits.get_mut(file) {
+            Some(lines) => lines,
+            None => state.hits.entry(file.to_owned()).or_default(),
+        };
+        *lines.entry(line).or_default() += 1;
     }
 }

@@ -52,7 +52,11 @@ pub fn abi() -> Result<u32> {
 
 /// Whether the kernel can scope abstract sockets; says what is missing otherwise.
 pub fn require_scoping() -> Result<()> {
-    let abi = abi()?;
+    require_abi(abi()?)
+}
+
+/// The same for a kernel of this ABI.
+pub fn require_abi(abi: u32) -> Result<()> {
     if abi >= SCOPED_ABI {
         return Ok(());
     }

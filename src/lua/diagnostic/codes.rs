@@ -89,6 +89,18 @@ codes! {
         "Evaluation runs in a process of its own with a limit on its processor time. A pattern with many repetitions\nthat backtrack reaches it.";
     Child = "E0304", "evaluation ended without a result",
         "The process that evaluates the recipe was killed, or hostel is wrong.";
+    Expectation = "E0401", "an expectation that does not hold",
+        "`t.expect(value):to_...` of a test found something else. The notes say what differs.";
+    NoExpectation = "E0402", "a test that expects nothing",
+        "The test ran without a failure, but it looked at nothing: no `expect`, no `assert`, no recipe that was\nevaluated. It would pass whatever the recipe says.";
+    NoTests = "E0403", "a test file without tests",
+        "`hostel test` runs the tests that a file declares with `t.it`. A file that declares none passes always, and is\nmostly one whose tests are in a function that nobody calls.";
+    TestTime = "E0404", "a test file that takes too long",
+        "Each test file has a time limit; `--timeout` changes it. Named is the test that ran when it was over.";
+    Golden = "E0405", "a golden file that differs",
+        "What a test compares with a file beside it is no longer what the file says. If the new is right,\n`hostel test --bless` writes it; the difference is then reviewed with the change that made it.";
+    TestMisuse = "E0406", "a word of hostel.test that is used wrongly",
+        "`hostel doc hostel.test` tells what each word of a test takes.";
     Interrupted = "E0305", "a signal ended the script",
         "A script that gets SIGINT, SIGTERM or SIGHUP ends: what is to be closed is closed, `pcall` does not hold it.";
 }

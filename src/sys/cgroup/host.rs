@@ -1,5 +1,7 @@
 //! What the host mounts and its kernel can enforce, found once and then asked as plain data.
 
+mod described;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use std::sync::OnceLock;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::limits::IoMax;
 use crate::guest::{Limits, RlimitKind};
+
+pub use described::Description;
 
 /// A cgroup controller that hostel uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -25,6 +25,6 @@ mod v1;
 mod v2;
 
 pub use group::{Change, Group};
-pub use host::{Controller, Hierarchy, Host, IoWeight, Layout, Refusal, Unified};
+pub use host::{Controller, Description, Hierarchy, Host, IoWeight, Layout, Refusal, Unified};
 pub use root::Root;
 pub use stats::{Glance, Usage};
