@@ -8,11 +8,15 @@ local recipe = { "append", "guest", "input", "inputs", "requires", "secret", "te
 local script = { "append", "args", "flags", "guest", "input", "inputs", "requires", "secret", "template", "unset" }
 
 files["examples"] = { read_globals = script }
+files["tests/stdlib/recipes"] = { read_globals = recipe }
 files["stdlib-lua"] = { read_globals = recipe }
 -- What the evaluation of a recipe stands on defines those words.
 files["stdlib-lua/sandbox.lua"] = { globals = recipe }
 -- A script's protected calls let an interrupt through.
 files["stdlib-lua/script.lua"] = { globals = { "coroutine", "math", "pcall", "xpcall" } }
+
+-- A test that asserts looks at something.
+files["stdlib-lua/hostel/test.lua"] = { globals = { "assert" } }
 
 -- A variable that is closed is used by that.
 ignore = { "211/cleanup" }

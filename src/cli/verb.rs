@@ -136,6 +136,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     apply::Apply,
     build::Build,
     destroy::Destroy,
+    test::Test,
     explain::Explain,
     doc::Doc,
     start::Start,

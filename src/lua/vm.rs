@@ -154,6 +154,20 @@ impl Vm {
         })
     }
 
+    /// Takes the budget away: something else bounds what runs now.
+    pub(crate) fn unbound(&self, coverage: bool) -> mlua::Result<()> {
+        self.lua.remove_global_hook();
+        if !coverage {
+            return Ok(());
+        }
+        let state = Rc::clone(&self.state);
+        self.lua
+            .set_global_hook(HookTriggers::new().every_line(), move |_, debug| {
+                count_line(&state, debug);
+                Ok(VmState::Continue)
+            })
+    }
+
     /// Calls a function, forgets its results, and keeps the lines that were running when it failed.
     pub(crate) fn call(&self, function: &Function, args: impl mlua::IntoLuaMulti) -> Result<(), Value> {
         let state = Rc::clone(&self.state);

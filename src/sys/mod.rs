@@ -10,6 +10,7 @@ pub mod clone;
 pub mod file;
 pub mod fork;
 pub mod idmap;
+pub mod inotify;
 pub mod interrupt;
 pub mod landlock;
 pub mod lua_position;

@@ -28,9 +28,11 @@ local ESCAPES = { ["\n"] = "\\n", ["\t"] = "\\t", ["\r"] = "\\r", ['"'] = '\\"',
 
 -- A text in quotes. What could steer a terminal is a number.
 local function quoted(text)
-  return '"' .. text:gsub('[%c"\\\127]', function(c)
-    return ESCAPES[c] or ("\\%03d"):format(c:byte())
-  end) .. '"'
+  return '"'
+    .. text:gsub('[%c"\\\127]', function(c)
+      return ESCAPES[c] or ("\\%03d"):format(c:byte())
+    end)
+    .. '"'
 end
 
 local function plain(value)

@@ -16,7 +16,6 @@ local expect = require "hostel.test.expect"
 local spy = require "hostel.test.spy"
 
 local t = {
-  describe = host.describe,
   it = host.it,
   only = host.only,
   skip = host.skip,
@@ -29,6 +28,20 @@ local t = {
   spy = spy.new,
   replace = spy.replace,
 }
+
+-- A group of tests. The body runs at once, and declares them.
+function t.describe(name, body)
+  local inside, above = host.begin(name, body)
+  inside()
+  host.close(above)
+end
+
+-- An `assert` looks at something, as an `expect` does.
+local raw_assert = assert
+function assert(...)
+  host.looked()
+  return raw_assert(...)
+end
 
 local Fleet = { __name = "fleet" }
 Fleet.__index = Fleet
@@ -80,7 +93,8 @@ end
 
 -- The guests of a recipe, each a table as `hostel check --json` prints it. A recipe with mistakes fails the test.
 function t.eval(recipe, options)
-  return setmetatable(host.eval(recipe, options), Fleet)
+  local guests = host.eval(recipe, options)
+  return setmetatable(table.move(guests, 1, #guests, 1, {}), Fleet)
 end
 
 local function change_text(change)
@@ -116,7 +130,7 @@ end
 function t.plan(fleet, on, options)
   local actions, handle = host.plan(fleet, on, options)
   local meta = { __name = "plan", __index = Plan, __tostring = Plan.text, __inspect = true, handle = handle }
-  return setmetatable(actions, meta)
+  return setmetatable(table.move(actions, 1, #actions, 1, {}), meta)
 end
 
 return t

@@ -38,6 +38,7 @@ mod set;
 mod start;
 mod status;
 mod stop;
+mod test;
 mod version;
 
 /// Every verb has its file here or, when it needs a kernel and root, in tests/privileged; every file is run.

@@ -10,4 +10,5 @@ mod mistakes;
 mod net;
 mod scripts;
 mod speed;
+mod stdlib;
 mod support;

@@ -33,6 +33,7 @@ pub(crate) mod set;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod test;
 pub(crate) mod version;
 
 use serde::Serialize;

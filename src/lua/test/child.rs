@@ -101,8 +101,9 @@ fn follow(mut pipe: File, group: Pid, deadline: Instant, gathered: &mut Gathered
         pending.extend_from_slice(&chunk[..count]);
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
-            let event = serde_json::from_slice(&line)
-                .map_err(|source| Error::new(Kind::Internal, "read what the tests report").with_source(source))?;
+            let event = serde_json::from_slice(&line).map_err(|source| {
+                Error::new(Kind::Internal, "read what the tests report").with_source(source)
+            })?;
             gathered.take(event);
         }
     }

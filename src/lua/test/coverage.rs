@@ -115,8 +115,13 @@ impl Coverage {
         }
         let lua = Lua::new();
         let files = hits.0.into_iter().filter_map(|(file, counts)| {
+            let file = file.strip_prefix("./").map_or(file.clone(), str::to_owned);
             let text = std::fs::read_to_string(Path::new(&file)).ok()?;
-            let text = if text.starts_with('#') { format!("--{text}") } else { text };
+            let text = if text.starts_with('#') {
+                format!("--{text}")
+            } else {
+                text
+            };
             let function = lua.load(text).into_function().ok()?;
             let lines = lines::of(&function.dump(false))?;
             let lines = lines

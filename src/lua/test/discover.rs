@@ -76,21 +76,37 @@ mod tests {
     #[test]
     fn test_files_are_found_in_order_and_once() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b_test.lua", "a/z_test.lua", "a/not.lua", ".git/x_test.lua", "target/y_test.lua", "plain.lua"] {
+        for name in [
+            "b_test.lua",
+            "a/z_test.lua",
+            "a/not.lua",
+            ".git/x_test.lua",
+            "target/y_test.lua",
+            "plain.lua",
+        ] {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
         let top = dir.path().to_owned();
         let found = discover(&[top.join("b_test.lua"), top.clone(), top.join("plain.lua")]).unwrap();
-        let names: Vec<_> = found.iter().map(|path| path.strip_prefix(&top).unwrap().to_str().unwrap()).collect();
+        let names: Vec<_> = found
+            .iter()
+            .map(|path| path.strip_prefix(&top).unwrap().to_str().unwrap())
+            .collect();
         assert_eq!(names, ["a/z_test.lua", "b_test.lua", "plain.lua"]);
     }
 
     #[test]
     fn nothing_to_run_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(discover(&[dir.path().to_owned()]).unwrap_err().kind(), Kind::NotFound);
-        assert_eq!(discover(&[dir.path().join("no")]).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(
+            discover(&[dir.path().to_owned()]).unwrap_err().kind(),
+            Kind::NotFound
+        );
+        assert_eq!(
+            discover(&[dir.path().join("no")]).unwrap_err().kind(),
+            Kind::NotFound
+        );
     }
 }

@@ -81,7 +81,11 @@ fn load(path: &Path, options: &Options) -> Result<Loaded, Diagnostics> {
     let chunk = loaded
         .vm
         .lua
-        .load(if text.starts_with('#') { format!("--{text}") } else { text })
+        .load(if text.starts_with('#') {
+            format!("--{text}")
+        } else {
+            text
+        })
         .set_name(format!("@{name}"))
         .set_mode(mlua::chunk::ChunkMode::Text);
     let outcome = match chunk.into_function() {
@@ -108,7 +112,10 @@ impl Loaded {
         let (count, has_only) = {
             let mut file = self.shared.borrow_mut();
             file.is_running = true;
-            (file.tests.len(), file.tests.iter().any(|test| test.mode == Mode::Only))
+            (
+                file.tests.len(),
+                file.tests.iter().any(|test| test.mode == Mode::Only),
+            )
         };
         let output = std::mem::take(&mut self.shared.borrow_mut().output);
         let mut done = Done {
@@ -205,7 +212,9 @@ impl Loaded {
             let place = self.vm.state.borrow().word_place(&file, line, "it");
             let diagnostic = Diagnostic::new(Code::NoExpectation, "the test expects nothing", place);
             let help = "say what is to hold: `t.expect(value):to_equal(other)`";
-            case.diagnostics.0.push(diagnostic.with_help(Some(help.to_owned())));
+            case.diagnostics
+                .0
+                .push(diagnostic.with_help(Some(help.to_owned())));
             case.outcome = Outcome::Failed;
         }
     }

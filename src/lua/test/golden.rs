@@ -74,7 +74,7 @@ fn differences(old: &str, new: &str) -> Vec<String> {
     }
     let mut lines = Vec::new();
     if let Some(before) = start.checked_sub(1).and_then(|index| old.get(index)) {
-        lines.push(format!("{:>4}   {before}", start));
+        lines.push(format!("{start:>4}   {before}"));
     }
     for (sign, all) in [('-', &old), ('+', &new)] {
         let middle = &all[start..all.len() - tail];

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use mlua::{Lua, LuaSerdeExt as _, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value, Variadic};
+use mlua::{
+    Lua, LuaSerdeExt as _, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value, Variadic,
+};
 use serde_json::{Value as Json, json};
 
 use super::recipe::{as_table, named};
@@ -50,7 +52,11 @@ impl Spy {
             Some(answers) => answers.first().cloned(),
         };
         let failed = |message: String| Raised::new(Code::Hook, message).word(name.to_owned());
-        if let Some(message) = answer.as_ref().and_then(|answer| answer.get("error")).and_then(Json::as_str) {
+        if let Some(message) = answer
+            .as_ref()
+            .and_then(|answer| answer.get("error"))
+            .and_then(Json::as_str)
+        {
             return Err(failed(message.to_owned()).into());
         }
         if name != "exec" {
@@ -61,7 +67,11 @@ impl Spy {
         let text = |key: &str| answer.get(key).and_then(Json::as_str).unwrap_or_default();
         let code = answer.get("code").and_then(Json::as_i64).unwrap_or(0);
         if code != 0 {
-            let tail = text("stderr").trim_end().lines().next_back().map_or_else(String::new, |l| format!(": {l}"));
+            let tail = text("stderr")
+                .trim_end()
+                .lines()
+                .next_back()
+                .map_or_else(String::new, |l| format!(": {l}"));
             return Err(failed(format!("`{program}` failed (exit status: {code}){tail}")).into());
         }
         lua.to_value(&json!({ "code": code, "stdout": text("stdout"), "stderr": text("stderr") }))
@@ -110,15 +120,15 @@ pub(super) fn hook(
     let (answers, rest) = split(lua, options.as_ref())?;
     let mut named = named(shared, "hook", &recipe, rest.as_ref())?;
     named.options.isolated = false;
-    let moment: HookMoment = serde_json::from_value(Json::String(moment.clone())).map_err(|_| {
+    let moment: HookMoment = serde_json::from_value(Json::String(moment.clone())).map_err(|_source| {
         let message = format!(
             "`{}` is no moment; there are pre_start, post_start, pre_stop, post_stop",
             moment.escape_debug()
         );
         misuse("hook", message)
     })?;
-    let run = evaluate::run(&named.path, &named.options)
-        .map_err(|diagnostics| misuse("hook", format!("the recipe has mistakes\n{diagnostics}")))?;
+    let run = evaluate::here(&named.path, &named.options)
+        .map_err(|diagnostics| super::recipe::mistaken(&named, &diagnostics))?;
     let number = run.hooks.get(&(guest.clone(), moment));
     let function = number.and_then(|n| run.vm.state.borrow().functions.get(*n).cloned());
     let Some(function) = function else {
@@ -126,7 +136,10 @@ pub(super) fn hook(
         return Err(misuse("hook", message));
     };
     shared.borrow_mut().looks += 1;
-    run.vm.lua.remove_global_hook();
+    // The time limit of the file bounds it from here on.
+    run.vm
+        .unbound(named.options.coverage)
+        .map_err(|err| misuse("hook", err))?;
     let record = Rc::new(RefCell::new(Record {
         calls: Vec::new(),
         answers,
@@ -141,8 +154,13 @@ pub(super) fn hook(
         let diagnostic = evaluate::describe(&run.vm, &error, &named.options);
         done.set("error", as_table(lua, &diagnostic)?)?;
     }
+    let mut file = shared.borrow_mut();
+    file.hits.add(run.evaluated.hits);
+    file.hits.add(std::mem::take(&mut run.vm.state.borrow_mut().hits));
+    drop(file);
     let record = record.borrow();
-    let (logged, calls): (Vec<&Json>, Vec<&Json>) = record.calls.iter().partition(|call| call["name"] == "log");
+    let (logged, calls): (Vec<&Json>, Vec<&Json>) =
+        record.calls.iter().partition(|call| call["name"] == "log");
     let logged: Vec<&Json> = logged.iter().map(|call| &call["args"][0]).collect();
     done.set("log", lua.to_value(&logged)?)?;
     done.set("calls", lua.to_value(&calls)?)?;

@@ -27,6 +27,15 @@ const ABIS: &[((u32, u32), u32)] = &[
     ((5, 13), 1),
 ];
 
+/// A failure of hostel's own, at the test's line.
+pub(super) fn raised(word: &str, err: &Error) -> mlua::Error {
+    let mut raised = Raised::new(Code::Runtime, err.to_string())
+        .word(word)
+        .kind(err.kind());
+    raised.help = err.hint().map(str::to_owned);
+    raised.into()
+}
+
 /// A fake host.
 pub(super) struct FakeHost {
     pub(super) facts: Facts,
@@ -39,12 +48,6 @@ pub(super) struct FakeHost {
 impl FakeHost {
     /// The recipe that everything on it came from: a test has no path on the host.
     pub(super) const RECIPE: &'static str = "recipe.lua";
-
-    pub(super) fn raised(&self, word: &str, err: &Error) -> mlua::Error {
-        let mut raised = Raised::new(Code::Runtime, err.to_string()).word(word).kind(err.kind());
-        raised.help = err.hint().map(str::to_owned);
-        raised.into()
-    }
 
     /// The same refusals as before a start: the limits and the sockets that this host cannot confine.
     fn refuse(&self, spec: &Spec) -> crate::Result<()> {
@@ -81,8 +84,8 @@ impl FakeHost {
             }
             (verb, Some(spec)) => {
                 self.refuse(spec)?;
-                let is_running = verb != Verb::Update
-                    || self.facts.get(name).is_some_and(|fact| fact.started.is_some());
+                let is_running =
+                    verb != Verb::Update || self.facts.get(name).is_some_and(|fact| fact.started.is_some());
                 let fact = Fact {
                     spec: spec.clone(),
                     started: is_running.then(|| spec.clone()),
@@ -99,9 +102,12 @@ impl FakeHost {
 
     fn fact(&mut self, word: &str, name: &str) -> mlua::Result<&mut Fact> {
         let known = name.parse::<GuestName>().ok();
-        known
-            .and_then(|name| self.facts.get_mut(&name))
-            .ok_or_else(|| misuse(word, format!("there is no guest `{}` on this host", name.escape_debug())))
+        known.and_then(|name| self.facts.get_mut(&name)).ok_or_else(|| {
+            misuse(
+                word,
+                format!("there is no guest `{}` on this host", name.escape_debug()),
+            )
+        })
     }
 }
 
@@ -116,7 +122,10 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
         io_weight: Some(IoWeight::Bfq),
     };
     let (mut memory, mut kernel, mut guests) = (None, (6, 12), Value::Nil);
-    for pair in options.into_iter().flat_map(|table| table.pairs::<String, Value>().collect::<Vec<_>>()) {
+    for pair in options
+        .into_iter()
+        .flat_map(|table| table.pairs::<String, Value>().collect::<Vec<_>>())
+    {
         let (key, value) = pair?;
         let bad = || wrong(format!("`{key}` cannot be {}", shown(&value)));
         match (key.as_str(), &value) {
@@ -125,7 +134,10 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
                 memory = Some(bytes.map_err(|invalid| wrong(format!("memory: {}", invalid.message)))?);
             }
             ("cpus", Value::Integer(count)) => {
-                description.cpus = u16::try_from(*count).ok().filter(|count| *count > 0).ok_or_else(bad)?;
+                description.cpus = u16::try_from(*count)
+                    .ok()
+                    .filter(|count| *count > 0)
+                    .ok_or_else(bad)?;
             }
             ("kernel", Value::String(text)) => {
                 kernel = release(&text.to_string_lossy()).ok_or_else(bad)?;
@@ -175,7 +187,10 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
     let mut host = FakeHost {
         facts: Facts::new(),
         cgroups: cgroup::Host::described(&description),
-        landlock: ABIS.iter().find(|(from, _)| kernel >= *from).map_or(0, |(_, abi)| *abi),
+        landlock: ABIS
+            .iter()
+            .find(|(from, _)| kernel >= *from)
+            .map_or(0, |(_, abi)| *abi),
         memory,
         cpus: description.cpus,
     };
@@ -187,7 +202,8 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
                 changes: Vec::new(),
                 after: Vec::new(),
             };
-            host.carry_out(&action, Some(&spec)).map_err(|err| host.raised("fake_host", &err))?;
+            host.carry_out(&action, Some(&spec))
+                .map_err(|err| raised("fake_host", &err))?;
         }
     }
     Ok(host)
@@ -216,13 +232,22 @@ impl UserData for FakeHost {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method_mut("apply", |_, this, plan: Value| apply(this, &plan));
         methods.add_method("names", |_, this, ()| {
-            Ok(this.facts.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>())
+            Ok(this
+                .facts
+                .keys()
+                .map(|name| name.as_str().to_owned())
+                .collect::<Vec<_>>())
         });
         methods.add_method("is_running", |_, this, name: String| {
-            let fact = name.parse().ok().and_then(|name: GuestName| this.facts.get(&name));
+            let fact = name
+                .parse()
+                .ok()
+                .and_then(|name: GuestName| this.facts.get(&name));
             Ok(fact.is_some_and(|fact| fact.started.is_some()))
         });
-        methods.add_method_mut("xid", |_, this, name: String| Ok(this.fact("xid", &name)?.xid.get()));
+        methods.add_method_mut("xid", |_, this, name: String| {
+            Ok(this.fact("xid", &name)?.xid.get())
+        });
         methods.add_method_mut("stop", |_, this, name: String| {
             this.fact("stop", &name)?.started = None;
             Ok(())
@@ -234,10 +259,20 @@ impl UserData for FakeHost {
         });
         methods.add_method_mut("drift", |_, this, (name, limit): (String, String)| {
             const LIMITS: [&str; 8] = [
-                "memory", "swap", "cpus", "cpu_weight", "cpuset", "pids", "io_weight", "io",
+                "memory",
+                "swap",
+                "cpus",
+                "cpu_weight",
+                "cpuset",
+                "pids",
+                "io_weight",
+                "io",
             ];
             let limit = LIMITS.into_iter().find(|known| *known == limit).ok_or_else(|| {
-                misuse("drift", format!("`{}` is no limit of a cgroup", limit.escape_debug()))
+                misuse(
+                    "drift",
+                    format!("`{}` is no limit of a cgroup", limit.escape_debug()),
+                )
             })?;
             this.fact("drift", &name)?.drift.push(limit);
             Ok(())
@@ -259,14 +294,17 @@ fn apply(host: &mut FakeHost, plan: &Value) -> mlua::Result<()> {
         _ => None,
     };
     let handle = handle.ok_or_else(|| {
-        misuse("apply", format!("takes a plan of `t.plan`, not {}", described(plan)))
+        misuse(
+            "apply",
+            format!("takes a plan of `t.plan`, not {}", described(plan)),
+        )
     })?;
     let handle = handle.borrow::<PlanHandle>()?;
     let before = host.facts.clone();
     for action in &handle.plan.actions {
         if let Err(err) = host.carry_out(action, handle.specs.get(&action.guest)) {
             host.facts = before;
-            return Err(host.raised("apply", &err));
+            return Err(raised("apply", &err));
         }
     }
     Ok(())
@@ -276,10 +314,20 @@ fn apply(host: &mut FakeHost, plan: &Value) -> mlua::Result<()> {
 /// limit, or the host's is not known.
 fn left(lua: &Lua, host: &FakeHost) -> mlua::Result<Table> {
     let running = || host.facts.values().filter_map(|fact| fact.started.as_ref());
-    let memory: Option<u64> = running().map(|spec| spec.limits.memory.map(|bytes| bytes.0)).sum();
-    let memory = host.memory.zip(memory).map(|(all, used)| i128::from(all.0) - i128::from(used));
+    let memory: Option<u64> = running()
+        .map(|spec| spec.limits.memory.map(|bytes| bytes.0))
+        .sum();
+    let memory = host
+        .memory
+        .zip(memory)
+        .map(|(all, used)| i128::from(all.0) - i128::from(used));
     let cpus: Option<f64> = running()
-        .map(|spec| spec.limits.cpus.as_ref().and_then(|cpus| cpus.to_string().parse::<f64>().ok()))
+        .map(|spec| {
+            spec.limits
+                .cpus
+                .as_ref()
+                .and_then(|cpus| cpus.to_string().parse::<f64>().ok())
+        })
         .sum();
     let table = lua.create_table()?;
     table.set("memory", memory.and_then(|bytes| i64::try_from(bytes).ok()))?;

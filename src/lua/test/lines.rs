@@ -136,7 +136,11 @@ mod tests {
 
     #[test]
     fn far_lines_and_every_constant() {
-        let far = format!("local a = {{ 1.5, 7, 'x', '{}', true, nil }}{}return a", "y".repeat(50), "\n".repeat(5000));
+        let far = format!(
+            "local a = {{ 1.5, 7, 'x', '{}', true, nil }}{}return a",
+            "y".repeat(50),
+            "\n".repeat(5000)
+        );
         assert_eq!(lines(&far).last(), Some(&5001));
         let many: String = (0..3000).map(|n| format!("local _ = {n}\ndo end\n")).collect();
         let many = many.replace("local _", "_ENV.x");
@@ -146,7 +150,11 @@ mod tests {
     #[test]
     fn damage_is_no_panic() {
         let lua = mlua::Lua::new();
-        let dumped = lua.load("return function() return 1 end").into_function().unwrap().dump(false);
+        let dumped = lua
+            .load("return function() return 1 end")
+            .into_function()
+            .unwrap()
+            .dump(false);
         for end in 0..dumped.len() {
             let _ = of(&dumped[..end]);
         }

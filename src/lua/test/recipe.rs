@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use mlua::{Lua, LuaSerdeExt as _, Table, UserData, Value};
 
-use super::host::FakeHost;
+use super::host::{FakeHost, raised};
 use super::tree::Shared;
 use super::words::misuse;
 use crate::guest::Spec;
@@ -22,9 +22,17 @@ pub(super) struct Named {
 }
 
 /// Reads `"web.lua"` and `{ inputs = { ... }, timeout = ... }`.
-pub(super) fn named(shared: &Shared, word: &str, recipe: &Value, table: Option<&Table>) -> mlua::Result<Named> {
+pub(super) fn named(
+    shared: &Shared,
+    word: &str,
+    recipe: &Value,
+    table: Option<&Table>,
+) -> mlua::Result<Named> {
     let Value::String(recipe) = recipe else {
-        return Err(misuse(word, format!("the recipe is a path, not {}", described(recipe))));
+        return Err(misuse(
+            word,
+            format!("the recipe is a path, not {}", described(recipe)),
+        ));
     };
     let mut options = EvalOptions::default();
     if let Some(table) = table {
@@ -48,10 +56,16 @@ pub(super) fn named(shared: &Shared, word: &str, recipe: &Value, table: Option<&
                     }
                 }
                 ("inputs", other) => {
-                    return Err(misuse(word, format!("`inputs` is a table, not {}", described(&other))));
+                    return Err(misuse(
+                        word,
+                        format!("`inputs` is a table, not {}", described(&other)),
+                    ));
                 }
                 (other, _) => {
-                    return Err(misuse(word, format!("`{}` is no option; there is `inputs`", other.escape_debug())));
+                    return Err(misuse(
+                        word,
+                        format!("`{}` is no option; there is `inputs`", other.escape_debug()),
+                    ));
                 }
             }
         }
@@ -87,24 +101,43 @@ pub(super) fn eval(lua: &Lua, shared: &Shared, recipe: &Value, table: Option<&Ta
 }
 
 /// The mistakes of a recipe that a test wants to be right.
-fn mistaken(named: &Named, diagnostics: &Diagnostics) -> mlua::Error {
+pub(super) fn mistaken(named: &Named, diagnostics: &Diagnostics) -> mlua::Error {
     let count = diagnostics.len();
     let mistakes = if count == 1 { "a mistake" } else { "mistakes" };
     let Some(first) = diagnostics.0.first() else {
-        return misuse("eval", "the recipe is wrong".to_owned());
+        return misuse("eval", "the recipe is wrong");
     };
-    let mut raised = Raised::new(first.code, format!("`{}` has {mistakes}", named.path.display())).word("eval");
-    raised.notes = diagnostics
-        .to_string()
-        .trim_end()
-        .split('\n')
-        .map(str::to_owned)
-        .collect();
+    let mut raised = Raised::new(first.code, format!("`{}` has {mistakes}", named.path.display()));
+    raised.notes = diagnostics.0.iter().map(in_a_line).collect();
     raised.kind(crate::Kind::Invalid).into()
 }
 
+/// `web.lua:3:14: error[E0102]: unknown field ...; did you mean ...?`
+fn in_a_line(diagnostic: &Diagnostic) -> String {
+    let place = diagnostic
+        .place
+        .as_ref()
+        .map(|place| format!("{}:{}:{}: ", place.file, place.line, place.column))
+        .unwrap_or_default();
+    let help = diagnostic
+        .help
+        .as_ref()
+        .map(|help| format!("; {help}"))
+        .unwrap_or_default();
+    format!(
+        "{place}{}: {}{help}",
+        diagnostic.code.as_str(),
+        diagnostic.message
+    )
+}
+
 /// The mistakes of a recipe as a list of tables; empty when there is none.
-pub(super) fn diagnostics(lua: &Lua, shared: &Shared, recipe: &Value, table: Option<&Table>) -> mlua::Result<Table> {
+pub(super) fn diagnostics(
+    lua: &Lua,
+    shared: &Shared,
+    recipe: &Value,
+    table: Option<&Table>,
+) -> mlua::Result<Table> {
     let named = named(shared, "diagnostics", recipe, table)?;
     let found = match evaluated(shared, &named) {
         Ok(_) => Diagnostics(Vec::new()),
@@ -135,7 +168,10 @@ pub(super) fn as_table(lua: &Lua, diagnostic: &Diagnostic) -> mlua::Result<Table
 /// The specifications that a list of guests stands for. The tables are a test's to change, as a recipe would be.
 pub(super) fn specs(lua: &Lua, word: &str, guests: &Value) -> mlua::Result<Vec<Spec>> {
     let Value::Table(_) = guests else {
-        return Err(misuse(word, format!("the guests come from `t.eval`, and are not {}", described(guests))));
+        return Err(misuse(
+            word,
+            format!("the guests come from `t.eval`, and are not {}", described(guests)),
+        ));
     };
     // Through JSON: it has one form of everything, and refuses functions.
     let json: serde_json::Value = lua
@@ -145,7 +181,8 @@ pub(super) fn specs(lua: &Lua, word: &str, guests: &Value) -> mlua::Result<Vec<S
         serde_json::Value::Object(map) if map.is_empty() => serde_json::Value::Array(Vec::new()),
         json => json,
     };
-    serde_json::from_value(json).map_err(|source| misuse(word, format!("this is no list of guests: {source}")))
+    serde_json::from_value(json)
+        .map_err(|source| misuse(word, format!("this is no list of guests: {source}")))
 }
 
 /// A plan, with the specifications that it is carried out with.
@@ -164,22 +201,33 @@ pub(super) fn plan(
 ) -> mlua::Result<(Value, mlua::AnyUserData)> {
     let specs = specs(lua, "plan", &guests)?;
     let Value::UserData(data) = &host else {
-        return Err(misuse("plan", format!("the host comes from `t.fake_host`, and is not {}", described(&host))));
+        return Err(misuse(
+            "plan",
+            format!(
+                "the host comes from `t.fake_host`, and is not {}",
+                described(&host)
+            ),
+        ));
     };
     let host = data
         .borrow::<FakeHost>()
-        .map_err(|_| misuse("plan", "the host comes from `t.fake_host`".to_owned()))?;
+        .map_err(|_source| misuse("plan", "the host comes from `t.fake_host`".to_owned()))?;
     let mut how = plan::Options::default();
-    for pair in options.into_iter().flat_map(|table| table.pairs::<String, Value>().collect::<Vec<_>>()) {
+    for pair in options
+        .into_iter()
+        .flat_map(|table| table.pairs::<String, Value>().collect::<Vec<_>>())
+    {
         match pair? {
-            (key, Value::Boolean(prune)) if key == "prune" => how.prune = prune.then(|| FakeHost::RECIPE.to_owned()),
+            (key, Value::Boolean(prune)) if key == "prune" => {
+                how.prune = prune.then(|| FakeHost::RECIPE.to_owned())
+            }
             (key, _) => {
                 let message = format!("`{}` is no option; there is `prune = true`", key.escape_debug());
                 return Err(misuse("plan", message));
             }
         }
     }
-    let plan = plan::diff(&specs, &host.facts, &how).map_err(|err| host.raised("plan", &err))?;
+    let plan = plan::diff(&specs, &host.facts, &how).map_err(|err| raised("plan", &err))?;
     let actions = lua.to_value(&plan.actions)?;
     let handle = PlanHandle {
         plan,

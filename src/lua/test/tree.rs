@@ -94,7 +94,10 @@ impl File {
     /// The whole name of a test.
     pub(super) fn name(&self, test: &Test) -> Vec<String> {
         let groups = self.around(test.group);
-        let mut name: Vec<String> = groups.iter().filter_map(|index| self.groups[*index].name.clone()).collect();
+        let mut name: Vec<String> = groups
+            .iter()
+            .filter_map(|index| self.groups[*index].name.clone())
+            .collect();
         name.push(test.name.clone());
         name
     }

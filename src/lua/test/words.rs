@@ -47,16 +47,6 @@ pub(super) fn add(lua: &Lua, shared: &Shared) -> mlua::Result<()> {
         Ok(())
     })?;
     lua.globals().set("print", print)?;
-    // An `assert` looks at something, as an `expect` does.
-    let file = Rc::clone(shared);
-    let assert: Function = lua.globals().get("assert")?;
-    let counted = lua.create_function(move |_, values: MultiValue| {
-        if let Ok(mut file) = file.try_borrow_mut() {
-            file.looks += 1;
-        }
-        assert.call::<MultiValue>(values)
-    })?;
-    lua.globals().set("assert", counted)?;
     Ok(())
 }
 
@@ -64,14 +54,20 @@ fn name(word: &str, name: &Value) -> mlua::Result<String> {
     match name {
         Value::String(text) if !text.to_string_lossy().trim().is_empty() => Ok(text.to_string_lossy()),
         Value::String(_) => Err(misuse(word, "the name is empty")),
-        other => Err(misuse(word, format!("takes a name first, not {}", described(other)))),
+        other => Err(misuse(
+            word,
+            format!("takes a name first, not {}", described(other)),
+        )),
     }
 }
 
 fn body(word: &str, body: Value) -> mlua::Result<Function> {
     match body {
         Value::Function(function) => Ok(function),
-        other => Err(misuse(word, format!("takes a function, not {}", described(&other)))),
+        other => Err(misuse(
+            word,
+            format!("takes a function, not {}", described(&other)),
+        )),
     }
 }
 
@@ -86,24 +82,25 @@ fn declaring<'a>(word: &str, shared: &'a Shared) -> mlua::Result<std::cell::RefM
 
 fn declarations(lua: &Lua, module: &Table, shared: &Shared) -> mlua::Result<()> {
     let file = Rc::clone(shared);
-    let describe = lua.create_function(move |_, (title, inside): (Value, Value)| {
+    let begin = lua.create_function(move |_, (title, inside): (Value, Value)| {
         let (title, inside) = (name("describe", &title)?, body("describe", inside)?);
-        let above = {
-            let mut file = declaring("describe", &file)?;
-            let parent = file.open;
-            file.groups.push(Group {
-                name: Some(title),
-                parent: Some(parent),
-                ..Group::default()
-            });
-            file.open = file.groups.len() - 1;
-            parent
-        };
-        let outcome = inside.call::<()>(());
-        file.borrow_mut().open = above;
-        outcome
+        let mut file = declaring("describe", &file)?;
+        let parent = file.open;
+        file.groups.push(Group {
+            name: Some(title),
+            parent: Some(parent),
+            ..Group::default()
+        });
+        file.open = file.groups.len() - 1;
+        Ok((inside, parent))
     })?;
-    module.set("describe", describe)?;
+    module.set("begin", begin)?;
+    let file = Rc::clone(shared);
+    let end = lua.create_function(move |_, parent: usize| {
+        file.borrow_mut().open = parent;
+        Ok(())
+    })?;
+    module.set("close", end)?;
     for (word, mode) in [("it", Mode::Plain), ("only", Mode::Only), ("skip", Mode::Skip)] {
         let file = Rc::clone(shared);
         let declare = lua.create_function(move |lua, (title, inside): (Value, Value)| {
@@ -118,8 +115,15 @@ fn declarations(lua: &Lua, module: &Table, shared: &Shared) -> mlua::Result<()> 
             let at = caller(lua);
             let mut file = declaring(word, &file)?;
             let group = file.open;
-            if file.tests.iter().any(|test| test.group == group && test.name == title) {
-                return Err(misuse(word, format!("there is a test `{}` here already", title.escape_debug())));
+            if file
+                .tests
+                .iter()
+                .any(|test| test.group == group && test.name == title)
+            {
+                return Err(misuse(
+                    word,
+                    format!("there is a test `{}` here already", title.escape_debug()),
+                ));
             }
             file.tests.push(Test {
                 group,
@@ -173,7 +177,9 @@ fn expectations(lua: &Lua, module: &Table, shared: &Shared) -> mlua::Result<()> 
         "fail",
         lua.create_function(
             |lua, (word, message, notes, code): (String, String, Option<Vec<String>>, Option<String>)| {
-                let code = code.and_then(|code| Code::parse(&code)).unwrap_or(Code::Expectation);
+                let code = code
+                    .and_then(|code| Code::parse(&code))
+                    .unwrap_or(Code::Expectation);
                 let mut raised = Raised::new(code, message).word(word).kind(Kind::Invalid);
                 raised.notes = notes.unwrap_or_default();
                 raised.at = Some(caller(lua)).filter(|(file, _)| !file.is_empty());
@@ -187,7 +193,9 @@ fn expectations(lua: &Lua, module: &Table, shared: &Shared) -> mlua::Result<()> 
     module.set(
         "misuse",
         lua.create_function(|_, (word, message, help): (String, String, Option<String>)| {
-            let mut raised = Raised::new(Code::TestMisuse, message).word(word).kind(Kind::Usage);
+            let mut raised = Raised::new(Code::TestMisuse, message)
+                .word(word)
+                .kind(Kind::Usage);
             raised.help = help;
             Err::<(), _>(raised.into())
         })?,
@@ -228,7 +236,9 @@ fn amount(value: &Value) -> mlua::Result<f64> {
     if let Ok(number) = text.parse() {
         return Ok(number);
     }
-    let bytes: Bytes = text.parse().map_err(|invalid: crate::guest::Invalid| misuse("fit", invalid.message))?;
+    let bytes: Bytes = text
+        .parse()
+        .map_err(|invalid: crate::guest::Invalid| misuse("fit", invalid.message))?;
     // Sizes are shown and compared, and a float holds those of today's hosts exactly.
     #[allow(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
     Ok(bytes.0 as f64)
@@ -252,5 +262,8 @@ fn recipes(lua: &Lua, module: &Table, shared: &Shared) -> mlua::Result<()> {
     module.set("plan", lua.create_function(recipe::plan)?)?;
     module.set("fake_host", lua.create_function(host::fake_host)?)?;
     let file = Rc::clone(shared);
-    module.set("hook", lua.create_function(move |lua, args| hook::hook(lua, &file, args))?)
+    module.set(
+        "hook",
+        lua.create_function(move |lua, args| hook::hook(lua, &file, args))?,
+    )
 }

@@ -136,15 +136,18 @@ end
 
 function matchers.unique(value)
   needs("table", "unique", value)
-  local notes = {}
-  for i = 1, #value do
-    for j = i + 1, #value do
-      if is_equal(value[i], value[j]) then
-        notes[#notes + 1] = ("items %d and %d are both %s"):format(i, j, show(value[i]))
-        if #notes == MOST then
-          return false, "to have no item twice", notes
-        end
+  local notes, first, tables = {}, {}, {}
+  for index, item in ipairs(value) do
+    local before = first[item]
+    if type(item) == "table" then
+      for _, other in ipairs(tables) do
+        before = before or (is_equal(value[other], item) and other)
       end
+      tables[#tables + 1] = index
+    end
+    first[item] = first[item] or index
+    if before and #notes < MOST then
+      notes[#notes + 1] = ("items %d and %d are both %s"):format(before, index, show(item))
     end
   end
   return #notes == 0, "to have no item twice", notes
@@ -373,9 +376,14 @@ function Expectation.__index(self, name)
     else
       holds, what, notes, code = matcher(own.value, first, ...)
     end
-    if not not holds == is_never then
+    if (not holds) ~= is_never then
       local negation = is_never and "not " or ""
-      local message = ("expected %s %s%s"):format(show(own.value), negation, what)
+      local shown = show(own.value)
+      if notes and #notes > 0 and shown:find("\n", 1, true) then
+        -- The notes tell more than the whole.
+        shown = "the " .. type(own.value)
+      end
+      local message = ("expected %s %s%s"):format(shown, negation, what)
       if code == "E0405" and not is_never then
         message = what
       end
@@ -387,8 +395,9 @@ end
 
 return function(...)
   local count = select("#", ...)
-  if count ~= 1 then
-    host.misuse("expect", ("expect: takes one value, not %d"):format(count))
+  if count > 1 then
+    local help = "parentheses take the first: `t.expect((f()))`"
+    host.misuse("expect", ("expect: takes one value, not %d"):format(count), help)
   end
   return setmetatable({ __own = { value = (...), is_never = false } }, Expectation)
 end

@@ -45,7 +45,12 @@ impl Host {
                 Layout::Hybrid | Layout::V1 => controllers.iter().map(v1).collect(),
             },
             facts: Facts {
-                built: OnceLock::from(built.into_iter().filter(|(_, has)| *has).collect::<BTreeMap<_, _>>()),
+                built: OnceLock::from(
+                    built
+                        .into_iter()
+                        .filter(|(_, has)| *has)
+                        .collect::<BTreeMap<_, _>>(),
+                ),
                 swap: OnceLock::from(description.swap),
                 bandwidth: OnceLock::from(true),
                 io_weight: OnceLock::from(description.io_weight),
