@@ -195,6 +195,27 @@ fn only_filter_and_skip() {
 const THREE: &str = "local t = require 'hostel.test'\nt.it('ok & <well>', function() assert(true) end)\nt.it('bad', function() assert(false, 'no \"way\"') end)\nt.skip 'later'\n";
 
 #[test]
+fn a_word_that_is_used_wrongly_says_how() {
+    let place = Place::new();
+    place.file(
+        "a_test.lua",
+        &format!("{HEAD}t.it('a', function() t.expect(1):to_eqaul(1) end)\n"),
+    );
+    let run = in_place(&place, &[]);
+    assert!(
+        run.stdout
+            .contains("error[E0406]: nothing is expected by `to_eqaul`"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout.contains("help: did you mean `equal`?"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
 fn tap() {
     let place = Place::new();
     place.file("a_test.lua", THREE);

@@ -56,6 +56,9 @@ t.describe("a plan", function()
     host:apply(t.plan(fleet, host))
     host:stop "web1"
     t.expect(host:is_running "web1"):to_equal(false)
+    host:start "web1"
+    t.expect(host:is_running "web1"):to_equal(true)
+    host:stop "web1"
     host:drift("db", "memory")
     local changed = t.eval("recipes/fleet.lua", { inputs = { memory = "512M" } })
     t.expect(t.plan(changed, host)):to_be_golden "change"

@@ -23,6 +23,7 @@ pub mod completion;
 pub mod doc;
 mod hook;
 mod hostel;
+mod inspect;
 mod linters;
 mod markdown;
 mod meta;
@@ -31,6 +32,7 @@ mod net;
 mod recorder;
 mod standard;
 mod standard_scripts;
+mod testing;
 #[cfg(test)]
 mod walk;
 mod words;
@@ -49,6 +51,8 @@ pub static MODULES: &[&Module] = &[
     &hook::MODULE,
     &hostel::MODULE,
     &net::MODULE,
+    &inspect::MODULE,
+    &testing::MODULE,
     &standard::BASE,
     &standard::STRING,
     &standard::TABLE,

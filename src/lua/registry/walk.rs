@@ -14,7 +14,7 @@ use crate::lua::diagnostic::Code;
 use crate::lua::read::Reader;
 use crate::lua::state::State;
 use crate::lua::vm::Vm;
-use crate::lua::{EvalOptions, api, hooks, require, script, words};
+use crate::lua::{EvalOptions, api, hooks, require, script, test, words};
 
 /// The classes that are made in Rust: the file below src/lua, the type, its class.
 fn made_in_rust() -> Vec<(&'static str, &'static str, &'static str, Recorded)> {
@@ -40,6 +40,25 @@ fn made_in_rust() -> Vec<(&'static str, &'static str, &'static str, Recorded)> {
             "HookGuest",
             "HookGuest",
             recorded::<hooks::HookGuest>(),
+        ),
+        // What a test's hooks are given has to be what real ones are given.
+        (
+            "test/hook.rs",
+            "SpyHandle",
+            "Handle",
+            recorded::<test::SpyHandle>(),
+        ),
+        (
+            "test/hook.rs",
+            "SpyGuest",
+            "HookGuest",
+            recorded::<test::SpyGuest>(),
+        ),
+        (
+            "test/host.rs",
+            "FakeHost",
+            "FakeHost",
+            recorded::<test::FakeHost>(),
         ),
         ("api/failure.rs", "Failure", "Failure", recorded::<api::Failure>()),
         (

@@ -79,10 +79,10 @@ impl Spy {
 }
 
 /// `h`.
-struct SpyHandle(Spy);
+pub(in crate::lua) struct SpyHandle(Spy);
 
 /// `h.guest`.
-struct SpyGuest(Spy);
+pub(in crate::lua) struct SpyGuest(Spy);
 
 impl UserData for SpyHandle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {

@@ -37,7 +37,7 @@ pub(super) fn raised(word: &str, err: &Error) -> mlua::Error {
 }
 
 /// A fake host.
-pub(super) struct FakeHost {
+pub(in crate::lua) struct FakeHost {
     pub(super) facts: Facts,
     cgroups: cgroup::Host,
     landlock: u32,

@@ -27,6 +27,11 @@ use serde::{Deserialize, Serialize};
 
 pub use coverage::{Coverage, FileCoverage};
 pub use discover::discover;
+#[cfg(test)]
+pub(super) use {
+    hook::{SpyGuest, SpyHandle},
+    host::FakeHost,
+};
 
 use super::Diagnostics;
 use crate::Result;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mlua::{Lua, LuaSerdeExt as _, Table, UserData, Value};
+use mlua::{Lua, LuaSerdeExt as _, Table, Value};
 
 use super::host::{FakeHost, raised};
 use super::tree::Shared;
@@ -192,8 +192,6 @@ pub(super) struct PlanHandle {
     pub(super) specs: BTreeMap<crate::guest::GuestName, Spec>,
 }
 
-impl UserData for PlanHandle {}
-
 /// `t.plan(guests, host, { prune = true })`: the actions as a list, and the handle for `host:apply`.
 pub(super) fn plan(
     lua: &Lua,
@@ -233,5 +231,5 @@ pub(super) fn plan(
         plan,
         specs: specs.into_iter().map(|spec| (spec.name.clone(), spec)).collect(),
     };
-    Ok((actions, lua.create_userdata(handle)?))
+    Ok((actions, lua.create_any_userdata(handle)?))
 }
