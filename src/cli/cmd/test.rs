@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::Result;
 use crate::cli::exit::Exit;
-use crate::cli::output::tests::{self, Totals};
+use crate::cli::output::testing::{self as tests, Totals};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::error::Context as _;

@@ -6,5 +6,5 @@ pub(crate) mod human;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;
-pub(crate) mod tests;
+pub(crate) mod testing;
 pub(crate) mod watch;

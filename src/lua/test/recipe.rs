@@ -217,7 +217,7 @@ pub(super) fn plan(
     {
         match pair? {
             (key, Value::Boolean(prune)) if key == "prune" => {
-                how.prune = prune.then(|| FakeHost::RECIPE.to_owned())
+                how.prune = prune.then(|| FakeHost::RECIPE.to_owned());
             }
             (key, _) => {
                 let message = format!("`{}` is no option; there is `prune = true`", key.escape_debug());
