@@ -4,7 +4,7 @@
 --   curl http://127.10.0.1/  http://127.10.0.2/
 
 -- Linux before 6.12 cannot keep the host's abstract unix sockets from a guest in bind mode. There, pass
--- `--input shared_abstract_sockets=true` to accept that.
+-- `--set shared_abstract_sockets=true` to accept that.
 local shared = input("shared_abstract_sockets", false)
 
 local web = template "web" {

@@ -1,6 +1,6 @@
 -- As many small servers as are asked for; 08-ten-throwaway-servers.lua uses it.
 --
---   hostel plan examples/06-throwaway.lua --input count=3
+--   hostel plan examples/06-throwaway.lua --set count=3
 
 local count = input("count", 10)
 

@@ -6,7 +6,7 @@
 --   hostel exec alpha -- passwd root   (or add a user), then: ssh 127.90.0.1
 
 -- Linux before 6.12 cannot keep the host's abstract unix sockets from a guest in bind mode. There, pass
--- `--input shared_abstract_sockets=true` to accept that.
+-- `--set shared_abstract_sockets=true` to accept that.
 local shared = input("shared_abstract_sockets", false)
 
 local server = template "server" {

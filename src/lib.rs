@@ -22,6 +22,8 @@
 pub mod bpf;
 pub mod cli;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod guest;
 pub mod life;
 pub mod lua;

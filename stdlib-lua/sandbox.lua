@@ -188,12 +188,13 @@ local function wrapper(f)
   return type(f) == "function" and unlined or packed
 end
 
--- What uses up the budget must not be caught, or `while true do pcall(loop) end` would run for ever.
+-- What uses up the budget must not be caught, or `while true do pcall(loop) end` would run for ever. Nor must what
+-- uses up the memory: how much there is at one moment is no part of what a recipe says.
 local function passed(ok, results)
   if ok then
     return true, unpack(results, 1, results.n)
   end
-  if host.exhausted() then
+  if host.exhausted() or results == "not enough memory" then
     error(results, 0)
   end
   return false, results

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::session::Session;
 use crate::error::Context as _;
 use crate::guest::Invalid;
-use crate::lua::{self, Diagnostics, EvalOptions, Evaluated};
+use crate::lua::{self, Diagnostics, EvalOptions, Evaluated, Place};
 use crate::storage::{Layout, RecipeRef};
 use crate::{Error, Result};
 
@@ -21,8 +21,11 @@ pub(crate) struct RecipeArgs {
     #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
     pub(crate) recipe: PathBuf,
     /// The value of an input that the recipe declares; may be repeated
-    #[arg(short, long, value_name = "NAME=VALUE")]
-    pub(crate) input: Vec<Input>,
+    #[arg(long = "set", alias = "input", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<Input>,
+    /// A JSON file with values of inputs: one object of texts, numbers and truth values; --set wins
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) inputs: Option<PathBuf>,
 }
 
 /// `NAME=VALUE`.
@@ -53,18 +56,29 @@ pub(crate) enum Secrets {
 }
 
 impl RecipeArgs {
-    /// The inputs, by name.
-    pub(crate) fn inputs(&self) -> BTreeMap<String, String> {
-        self.input
-            .iter()
-            .map(|input| (input.0.clone(), input.1.clone()))
-            .collect()
+    /// The inputs, by name, and where a file has them.
+    fn given(&self) -> Result<(BTreeMap<String, String>, BTreeMap<String, Place>), Diagnostics> {
+        let (mut values, places) = match &self.inputs {
+            Some(file) => lua::inputs_file(file)?,
+            None => Default::default(),
+        };
+        let set = self.set.iter().map(|input| (input.0.clone(), input.1.clone()));
+        values.extend(set);
+        Ok((values, places))
     }
 
     /// What the recipe means; `None` when it has mistakes, which have then been told.
     pub(crate) fn evaluate(&self, session: &mut Session, secrets: Secrets) -> Option<Evaluated> {
+        let (inputs, input_places) = match self.given() {
+            Ok(given) => given,
+            Err(diagnostics) => {
+                tell(session, &diagnostics);
+                return None;
+            }
+        };
         let options = EvalOptions {
-            inputs: self.inputs(),
+            inputs,
+            input_places,
             secrets: (secrets == Secrets::Read).then(|| Layout::from_env().root().to_owned()),
             ..EvalOptions::default()
         };
@@ -78,7 +92,7 @@ impl RecipeArgs {
         Ok(RecipeRef {
             path,
             sha256: evaluated.hash.clone(),
-            inputs: self.inputs(),
+            inputs: self.given().map_err(Error::from)?.0,
         })
     }
 }

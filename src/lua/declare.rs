@@ -5,13 +5,16 @@ use std::rc::Rc;
 use mlua::{Function, Lua, Table, Value};
 
 use super::diagnostic::Code;
-use super::read::{Reader, described};
+use super::read::{Reader, Room, described};
 use super::state::{Declared, Layer, Raised};
 use super::value::Node;
 use super::vm::{Shared, caller};
 use super::words::{GuestRef, TemplateRef};
 use crate::guest::GuestName;
 use crate::guest::schema::GUEST;
+
+/// The most guests, and the most templates, of one recipe: as many as a host has context ids.
+const MOST: usize = 49_150;
 
 /// `guest "web"`: the name is kept, and a function waits for the body.
 pub(super) fn declare(lua: &Lua, shared: &Shared, name: &Value, is_guest: bool) -> mlua::Result<Function> {
@@ -25,6 +28,12 @@ pub(super) fn declare(lua: &Lua, shared: &Shared, name: &Value, is_guest: bool) 
     let (file, line) = caller(lua);
     let index = {
         let mut state = shared.borrow_mut();
+        let declared = if is_guest { &state.guests } else { &state.templates };
+        if declared.len() >= MOST {
+            let message = format!("more than {MOST} {word}s");
+            let help = "a guest needs a context id of its own, and a host has no more of them (2 to 49151)";
+            return Err(Raised::new(Code::Memory, message).help(help).word(word).into());
+        }
         let layer = u32::try_from(state.layers.len()).map_err(mlua::Error::external)?;
         if let Err(invalid) = name.parse::<GuestName>() {
             let place = state.word_place(&file, line, &name);
@@ -83,7 +92,24 @@ fn read_body(lua: &Lua, shared: &Shared, index: usize, is_guest: bool, body: &Va
         // The line of the body, from which its keys are looked for.
         (layer.file, layer.line) = (file, line);
     }
-    let own = Reader::new(layer, &mut state.mistakes, &mut state.functions).read_record(table, &GUEST);
+    let mut reader = Reader::new(layer, &mut state.mistakes, &mut state.functions);
+    reader.room = state.room;
+    let own = reader.read_record(table, &GUEST);
+    state.room = reader.room;
+    if state.room.is_full() {
+        let Room { values, bytes } = Room::default();
+        let message = format!(
+            "the recipe describes too much: at most {values} values and {} MiB of text in all its guests",
+            bytes >> 20
+        );
+        return Err(Raised::new(Code::Memory, message)
+            .help("what all of them share belongs into a template; large files into the image")
+            .word(word)
+            .into());
+    }
+    if state.wants_own {
+        state.own.insert(layer, own.clone());
+    }
     let mut merged: Option<Node> = None;
     for template in from {
         let Some(node) = state.templates.get(template).and_then(|t| t.merged.as_ref()) else {

@@ -1,5 +1,6 @@
 //! One evaluation in this process: run the recipe, then make specifications of what it declared.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -93,6 +94,7 @@ pub(super) fn run(
             },
         ],
         inputs: options.inputs.clone(),
+        wants_own: options.provenance.is_some(),
         ..State::default()
     }));
     let internal = |source: mlua::Error| fail(Code::Child, format!("make a Lua state: {source}"));
@@ -112,8 +114,58 @@ pub(super) fn run(
     };
     // What Lua itself does from here on (a `__tostring` of an error) is over; the budget has done its work.
     let fatal = outcome.err().map(|error| describe(&vm, &error, options));
-    let (evaluated, hooks) = finish::finish(&mut state.borrow_mut(), fatal, options)?;
+    let (evaluated, hooks) = finish::finish(&mut state.borrow_mut(), fatal, options).map_err(bounded)?;
     Ok(Run { vm, evaluated, hooks })
+}
+
+/// The most of one text of a diagnostic, and the most diagnostics, that are shown. A recipe can raise an error of a
+/// hundred megabytes, and make as many mistakes as it has guests.
+const LONGEST: usize = 4000;
+const MOST: usize = 200;
+
+/// A text that is not longer than `most` bytes; what is left out is said.
+pub(super) fn shorten(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}... ({} bytes more)", &text[..end], text.len() - end))
+}
+
+fn bounded(mut diagnostics: Diagnostics) -> Diagnostics {
+    let all = diagnostics.0.len();
+    diagnostics.0.truncate(MOST);
+    for diagnostic in &mut diagnostics.0 {
+        let texts = [&mut diagnostic.message].into_iter();
+        for text in texts.chain(&mut diagnostic.help).chain(&mut diagnostic.notes) {
+            if let Cow::Owned(short) = shorten(text, LONGEST) {
+                *text = short;
+            }
+        }
+        let related = diagnostic.related.iter_mut().map(|(place, _)| place);
+        for place in diagnostic.place.iter_mut().chain(related) {
+            if place.text.len() > LONGEST {
+                // A line that a program wrote: what stands before the place is needed to show it.
+                let end = place
+                    .text
+                    .char_indices()
+                    .nth(place.column + LONGEST / 8)
+                    .map(|(at, _)| at);
+                match end {
+                    Some(end) if end <= LONGEST => place.text.truncate(end),
+                    _ => place.text.clear(),
+                }
+            }
+        }
+    }
+    if let (true, Some(last)) = (all > MOST, diagnostics.0.last_mut()) {
+        last.notes
+            .push(format!("{} more mistakes are not shown", all - MOST));
+    }
+    diagnostics
 }
 
 /// The error that ended a run, with its place and the lines that led there.

@@ -9,9 +9,10 @@ use super::diagnostic::{Code, Diagnostic, Diagnostics, Place};
 use super::evaluate::{hash, sources};
 use super::read::{At, Mistake};
 use super::secret::{SecretUse, Slot};
-use super::state::{State, path_text};
+use super::state::State;
 use super::value::{Key, LayerId, Node, Value};
-use super::{EvalOptions, Evaluated, Origin, secret};
+use super::{EvalOptions, Evaluated, provenance, secret};
+use crate::guest::caps::nearest;
 use crate::guest::check::{self, Fault, Finding};
 use crate::guest::schema::{GUEST, Record, Type};
 use crate::guest::{HookMoment, Spec};
@@ -51,14 +52,7 @@ pub(super) fn finish(
             let help = "write its fields after the name: `{ image = \"busybox\" }`".to_owned();
             found.push(Diagnostic::new(Code::NoBody, message, place).with_help(Some(help)));
         }
-        for (name, _) in state
-            .inputs
-            .iter()
-            .filter(|(name, _)| !state.declared_inputs.contains(*name))
-        {
-            let message = format!("the recipe has no input `{}`", name.escape_debug());
-            found.push(Diagnostic::new(Code::Input, message, None));
-        }
+        found.extend(unknown_inputs(state, options));
     }
     let faulty: std::collections::HashSet<LayerId> = mistakes.iter().map(|m| m.layer).collect();
     for declared in &guests {
@@ -84,7 +78,7 @@ pub(super) fn finish(
             Ok(spec) => {
                 functions(node, &name, &mut hooks);
                 if options.provenance.as_deref() == Some(name.as_str()) {
-                    origins(state, node, &mut Vec::new(), &mut provenance);
+                    provenance = provenance::of(state, node);
                 }
                 uses.extend(writer.secrets.into_iter().map(|use_of| (done.len(), use_of)));
                 done.push(Done {
@@ -121,6 +115,7 @@ pub(super) fn finish(
             sources: sources(state),
             output: std::mem::take(&mut state.output),
             provenance,
+            inputs: std::mem::take(&mut state.declared_inputs),
             secrets: secret_uses(state, uses, options),
             hits: std::mem::take(&mut state.hits),
             specs: done.into_iter().map(|d| d.spec).collect(),
@@ -136,6 +131,27 @@ pub(super) fn finish(
     };
     found.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
     Err(Diagnostics(found))
+}
+
+/// Values that were given for what is not declared.
+fn unknown_inputs(state: &State, options: &EvalOptions) -> Vec<Diagnostic> {
+    let declared: Vec<&str> = state.declared_inputs.keys().map(String::as_str).collect();
+    let unknown = state
+        .inputs
+        .keys()
+        .filter(|name| !declared.contains(&name.as_str()));
+    unknown
+        .map(|name| {
+            let message = format!("the recipe has no input `{}`", name.escape_debug());
+            let help = match nearest(name, declared.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if declared.is_empty() => "it declares none: `local x = input(\"x\", 1)`".to_owned(),
+                None => format!("it has {}", declared.join(", ")),
+            };
+            let place = options.input_places.get(name).cloned();
+            Diagnostic::new(Code::Input, message, place).with_help(Some(help))
+        })
+        .collect()
 }
 
 /// The secrets with the places that name them, when their values are wanted.
@@ -375,28 +391,6 @@ fn functions(node: &Node, name: &str, hooks: &mut HookFunctions) {
     for (key, moment) in moments {
         if let Some(Value::Function(number)) = node.at(&["hooks", key, "run"]).map(|n| &n.value) {
             hooks.insert((name.to_owned(), moment), *number);
-        }
-    }
-}
-
-/// The origins of every field of a guest.
-fn origins(state: &State, node: &Node, path: &mut Vec<String>, into: &mut BTreeMap<String, Vec<Origin>>) {
-    if !path.is_empty() {
-        let places = node.layers.iter().filter_map(|layer| {
-            Some(Origin {
-                layer: state.subject(*layer),
-                place: state.key_place(*layer, path, At::Key)?,
-            })
-        });
-        let mut places: Vec<Origin> = places.collect();
-        places.dedup();
-        into.insert(path_text(path), places);
-    }
-    if let Value::Map(map) = &node.value {
-        for (key, below) in map.iter() {
-            path.push(key.to_string());
-            origins(state, below, path, into);
-            path.pop();
         }
     }
 }

@@ -19,7 +19,9 @@ mod evaluate;
 mod finish;
 pub mod hooks;
 mod input;
+mod inputs_file;
 mod isolated;
+pub mod provenance;
 mod read;
 pub mod registry;
 mod require;
@@ -41,6 +43,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place};
+pub use inputs_file::inputs_file;
 pub use starter::starter;
 
 use crate::guest::{GuestName, Spec};
@@ -50,6 +53,8 @@ use crate::guest::{GuestName, Spec};
 pub struct EvalOptions {
     /// Values of the recipe's declared inputs.
     pub inputs: BTreeMap<String, String>,
+    /// Where values were written, when they came from a file.
+    pub input_places: BTreeMap<String, Place>,
     /// Where secrets are, `$HOSTEL_ROOT`; without it their values are left out (`<secret NAME>` stands there), as
     /// suits a test or a plan without root. This process reads them; the one that evaluates never has them.
     pub secrets: Option<PathBuf>,
@@ -71,6 +76,7 @@ impl Default for EvalOptions {
     fn default() -> Self {
         Self {
             inputs: BTreeMap::new(),
+            input_places: BTreeMap::new(),
             secrets: None,
             instructions: 300_000_000,
             memory: 256 << 20,
@@ -96,6 +102,9 @@ pub struct Evaluated {
     pub output: Vec<String>,
     /// For the guest that was asked for: by a field's path, the places that set it, the deciding one last.
     pub provenance: BTreeMap<String, Vec<Origin>>,
+    /// The inputs that it declares, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, DeclaredInput>,
     /// Where its secrets belong: the process that evaluates does not know their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<secret::SecretUse>,
@@ -113,13 +122,53 @@ pub struct SourceFile {
     pub sha256: String,
 }
 
-/// A layer that set a field.
+/// An input that a recipe declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredInput {
+    /// `text`, `integer`, `number` or `boolean`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What holds when none is given, as it would be given; without it one must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The only values that it may have, if it says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_of: Vec<String>,
+    /// Where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// A layer that said something about a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// `guest "web"` or `template "base"`.
+    /// `guest "web"`, `template "base"`, or `hostel`, whose defaults are the lowest layer.
     pub layer: String,
-    /// Where.
-    pub place: Place,
+    /// What it did.
+    pub did: Did,
+    /// What it said. A secret is a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<serde_json::Value>,
+    /// Where; nowhere for a default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// What a layer did with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Did {
+    /// Nothing else is said, and this holds.
+    Default,
+    /// It said what the value is, or, of a table, some of its fields.
+    Set,
+    /// It added to the list (`append`).
+    Append,
+    /// It removed what it inherited (`unset`).
+    Unset,
 }
 
 impl Evaluated {

@@ -62,8 +62,46 @@ pub(crate) enum At {
     Value,
 }
 
+/// How much may still be described. What a recipe's own limits do not count is counted here: a thousand guests with
+/// one text of a megabyte are a gigabyte, and one table of a million names a million values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Tables, texts, numbers.
+    pub(crate) values: usize,
+    /// Bytes of texts and names.
+    pub(crate) bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            values: 4_000_000,
+            bytes: 64 << 20,
+        }
+    }
+}
+
+impl Room {
+    /// Whether nothing more fits.
+    pub(crate) fn is_full(self) -> bool {
+        self.values == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.values = self.values.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+/// The most entries of one table.
+const MOST_ENTRIES: usize = 100_000;
+
+/// The most mistakes that are gathered; nobody reads more.
+const MOST_MISTAKES: usize = 2000;
+
 /// Reads the bodies of one evaluation.
 pub(crate) struct Reader<'a> {
+    pub(crate) room: Room,
     pub(crate) layer: LayerId,
     pub(crate) mistakes: &'a mut Vec<Mistake>,
     pub(crate) functions: &'a mut Vec<mlua::Function>,
@@ -78,6 +116,7 @@ impl<'a> Reader<'a> {
         functions: &'a mut Vec<mlua::Function>,
     ) -> Self {
         Self {
+            room: Room::default(),
             layer,
             mistakes,
             functions,
@@ -87,6 +126,9 @@ impl<'a> Reader<'a> {
     }
 
     fn mistake(&mut self, code: Code, at: At, message: String, help: Option<String>) {
+        if self.mistakes.len() >= MOST_MISTAKES {
+            return;
+        }
         self.mistakes.push(Mistake {
             code,
             message,
@@ -161,6 +203,13 @@ impl<'a> Reader<'a> {
 
     /// Reads a value of this type; `None` after a mistake.
     pub(crate) fn read(&mut self, value: &Lua, kind: &'static Type) -> Option<Node> {
+        self.room.take(match value {
+            Lua::String(text) => text.as_bytes().len(),
+            _ => 0,
+        });
+        if self.room.is_full() {
+            return None;
+        }
         if let Lua::UserData(data) = value {
             if data.is::<UnsetMark>() {
                 return Some(self.node(Value::Unset));

@@ -1,11 +1,12 @@
 //! What one evaluation gathers while the recipe runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use super::DeclaredInput;
 use super::diagnostic::{self, Code, Diagnostic, Place};
-use super::read::{At, Mistake};
+use super::read::{At, Mistake, Room};
 use super::source::Modules;
 use super::value::{LayerId, Node};
 
@@ -111,9 +112,15 @@ pub(crate) struct State {
     pub(crate) guests: Vec<Declared>,
     pub(crate) templates: Vec<Declared>,
     pub(crate) functions: Vec<mlua::Function>,
+    /// How much may still be described.
+    pub(crate) room: Room,
     pub(crate) output: Vec<String>,
+    /// The values that were given, as texts.
     pub(crate) inputs: BTreeMap<String, String>,
-    pub(crate) declared_inputs: BTreeSet<String>,
+    pub(crate) declared_inputs: BTreeMap<String, DeclaredInput>,
+    /// What each layer itself says, when the origins of fields are wanted.
+    pub(crate) own: BTreeMap<LayerId, Node>,
+    pub(crate) wants_own: bool,
     pub(crate) frames: Vec<Frame>,
     /// How often each line ran, by file.
     pub(crate) hits: BTreeMap<String, BTreeMap<usize, u64>>,

@@ -6,6 +6,7 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::declare::declare;
 use super::diagnostic::Code;
+use super::evaluate::shorten;
 use super::input::input;
 use super::read::described;
 use super::requires::requires;
@@ -16,6 +17,7 @@ use crate::guest::caps::nearest;
 
 /// What a recipe may print; more is cut.
 const LINES: usize = 1000;
+const LONGEST_LINE: usize = 10_000;
 
 pub(super) fn host_functions(lua: &Lua, state: &Shared) -> mlua::Result<Table> {
     let host = lua.create_table()?;
@@ -145,7 +147,7 @@ pub(super) fn add_words(lua: &Lua, words: &Table, state: &Shared) -> mlua::Resul
     let shared = Rc::clone(state);
     words.raw_set(
         "input",
-        lua.create_function(move |lua, (name, default): (Value, Value)| input(lua, &shared, &name, default))?,
+        lua.create_function(move |lua, (name, more): (Value, Value)| input(lua, &shared, &name, &more))?,
     )?;
     words.raw_set(
         "requires",
@@ -162,7 +164,9 @@ pub(super) fn add_words(lua: &Lua, words: &Table, state: &Shared) -> mlua::Resul
             }
             let mut state = shared.borrow_mut();
             if state.output.len() < LINES {
-                state.output.push(parts.join("\t"));
+                state
+                    .output
+                    .push(shorten(&parts.join("\t"), LONGEST_LINE).into_owned());
             }
             Ok(())
         })?,

@@ -25,3 +25,62 @@ fn neither() {
         "error: `nonsense` is no code and no field of a guest\nhint: such as `E0102` or `web.limits.memory`\n",
     );
 }
+
+const LAYERS: &str = "local base = template \"base\" {\n  image = \"busybox\",\n  limits = { memory = \"64M\", pids = 8 },\n  packages = { \"a\" },\n}\nlocal shop = template \"shop\" {\n  from = base,\n  limits = { memory = \"128M\", nofile = 100 },\n}\nguest \"web\" {\n  from = shop,\n  limits = { memory = \"256M\", pids = unset },\n  packages = append { \"b\" },\n}\n";
+
+#[test]
+fn every_layer_of_a_value() {
+    let place = Place::new();
+    let file = place.file("web.lua", LAYERS);
+    for (what, expected) in [
+        (
+            "web.limits.memory",
+            &[
+                ":3:14 template \"base\" = \"64M\"",
+                ":8:14 template \"shop\" = \"128M\"",
+                ":12:14 guest \"web\" = \"256M\"  <- decides",
+            ][..],
+        ),
+        (
+            "web.limits.pids",
+            &[
+                ":3:30 template \"base\" = 8",
+                ":12:31 guest \"web\" unset  <- decides",
+            ],
+        ),
+        (
+            "web.packages",
+            &[
+                ":4:3 template \"base\" = [\"a\"]",
+                ":13:3 guest \"web\" append [\"b\"]  <- decides",
+            ],
+        ),
+        ("web.limits.nofile", &[":8:31 template \"shop\" = "]),
+        ("web.xid", &["  default allocated, and remembered  <- decides"]),
+    ] {
+        let run = place.run(&["explain", what, "-r", &file]);
+        let text = run.prints();
+        for part in expected {
+            assert!(text.contains(part), "{what}: {part} in\n{text}");
+        }
+    }
+    place.run(&["explain", "web.nonsense", "-r", &file]).fails(
+        1,
+        "error: a guest has no field `nonsense`\nhint: `hostel doc guest` lists the fields\n",
+    );
+}
+
+#[test]
+fn the_layers_as_json() {
+    let place = Place::new();
+    let file = place.file("web.lua", LAYERS);
+    let run = place.run(&["explain", "web.limits.memory", "-r", &file, "--json"]);
+    let found: serde_json::Value = serde_json::from_str(run.prints()).unwrap();
+    let layers = found["limits.memory"].as_array().unwrap();
+    let last = layers.last().unwrap();
+    assert_eq!(
+        (&last["layer"], &last["did"], &last["value"]),
+        (&"guest \"web\"".into(), &"set".into(), &"256M".into())
+    );
+    assert_eq!(last["place"]["line"], 12);
+}

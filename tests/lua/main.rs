@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod docs;
+mod escapes;
 mod examples;
 mod fields;
 mod hermetic;
 mod inherit;
+mod inputs;
 mod mistakes;
 mod net;
 mod scripts;

@@ -1,5 +1,6 @@
 //! `hostel explain CODE|GUEST.FIELD`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueHint};
@@ -10,7 +11,7 @@ use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::guest::GuestName;
 use crate::life::{Host, observe};
-use crate::lua::{Code, EvalOptions};
+use crate::lua::{Code, Did, EvalOptions, Origin, provenance};
 use crate::{Error, Kind, Result};
 
 /// Tell more about a mistake, or where a value of a guest comes from
@@ -73,31 +74,69 @@ impl Verb for Explain {
             let message = format!("`{}` has no guest `{name}`", path.display());
             return Err(Error::new(Kind::NotFound, message));
         }
-        let below = format!("{field}.");
-        let mut found = evaluated
-            .provenance
-            .iter()
-            .filter(|(at, _)| *at == field || at.starts_with(&below))
-            .peekable();
-        if found.peek().is_none() {
-            session.line(&format!("{}: not set by the recipe", self.what))?;
+        let mut found = at_or_below(&evaluated.provenance, &provenance::landing(field));
+        if found.is_empty() {
+            let origins = provenance::unset(field).ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("a guest has no field `{field}`"))
+                    .with_hint("`hostel doc guest` lists the fields")
+            })?;
+            found.insert(field.to_owned(), origins);
         }
-        for (at, origins) in found {
+        if session.is_json {
+            return session.json(&found).map(|()| Exit::Success);
+        }
+        for (at, origins) in &found {
             let heading = session.paint.bold(&format!("{guest}.{at}"));
             session.line(&heading)?;
+            if origins.is_empty() {
+                session.line("  not set, and without a default")?;
+            }
             for (index, origin) in origins.iter().enumerate() {
-                let place = &origin.place;
-                let decides = if index + 1 == origins.len() {
-                    "  <- decides"
-                } else {
-                    ""
-                };
-                session.line(&format!(
-                    "  {}:{}:{} {}{decides}",
-                    place.file, place.line, place.column, origin.layer
-                ))?;
+                session.line(&shown(origin, index + 1 == origins.len()))?;
             }
         }
         Ok(Exit::Success)
     }
+}
+
+type Found = BTreeMap<String, Vec<Origin>>;
+
+/// The field and everything below it.
+fn at_or_below(all: &Found, field: &str) -> Found {
+    let is_below = |at: &str| {
+        at.strip_prefix(field)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    all.iter()
+        .filter(|(at, _)| is_below(at))
+        .map(|(at, origins)| (at.clone(), origins.clone()))
+        .collect()
+}
+
+/// `  web.lua:3:12 guest "web" = "64M"  <- decides`
+fn shown(origin: &Origin, decides: bool) -> String {
+    let place = match &origin.place {
+        Some(place) => format!("{}:{}:{} {}", place.file, place.line, place.column, origin.layer),
+        None if origin.did == Did::Default => "default".to_owned(),
+        None => origin.layer.clone(),
+    };
+    // A table is shown by its fields, which follow.
+    let value = match &origin.value {
+        Some(serde_json::Value::String(text)) if origin.did == Did::Default => format!(" {text}"),
+        Some(value) if !value.is_object() => format!(" = {value}"),
+        _ => String::new(),
+    };
+    let did = match origin.did {
+        Did::Append => " append",
+        Did::Unset => " unset",
+        Did::Default | Did::Set => "",
+    };
+    let mark = if decides { "  <- decides" } else { "" };
+    // An appended list is `append = [..]` in full: `append [..]` reads better.
+    let value = if origin.did == Did::Append {
+        value.replacen(" = ", " ", 1)
+    } else {
+        value
+    };
+    format!("  {place}{did}{value}{mark}")
 }

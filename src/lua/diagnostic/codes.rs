@@ -60,9 +60,9 @@ codes! {
     Conflict = "E0110", "fields that contradict each other",
         "Each field is valid, but together they make no sense: services with an init of the guest's own, a device\nwithout an address, two kinds of health check.";
     Secret = "E0111", "a secret that cannot be used",
-        "`secret \"web/db\"` is read from the file secrets/web/db in hostel's state directory, or from the environment\nvariable HOSTEL_SECRET_WEB_DB. The file must not be readable by group and others. A secret can be a value of\n`env` and the content of a file, and is shown nowhere.";
+        "`secret \"web/db\"` is read from the file secrets/web/db in hostel's state directory, or from the environment\nvariable HOSTEL_SECRET_WEB_DB, or is what the program secrets/.command prints when it is called with the name. The\nfile must not be readable by group and others, nor the program changeable by them. A secret can be a value of\n`env` and the content of a file, and is shown nowhere.";
     Input = "E0112", "input",
-        "`input \"name\"` declares a value from outside, given as `--input name=value`. One without a default must be\ngiven, and only declared ones can be. A number's or truth value's default decides how the text is read.";
+        "`input \"name\"` declares a value from outside, given as `--set name=value`, or in a JSON file with\n`--inputs FILE`. One without a default must be given, and only declared ones can be. A number's or truth value's\ndefault decides how the text is read.\n\n    local count = input(\"count\", { type = \"integer\", default = 3, description = \"how many shops\" })";
     Requires = "E0113", "this hostel is not the one that the recipe requires",
         "`requires { hostel = \">=0.1\", api = 1 }` names the oldest hostel and the version of the recipe language.";
     Require = "E0114", "a module that cannot be required",

@@ -26,6 +26,24 @@ pub struct Place {
     pub text: String,
 }
 
+/// Every search for a place, over any text: for the fuzzer, which checks that what is found is there.
+#[doc(hidden)]
+pub fn every_search(source: &str, line: usize, name: &str, path: &[String]) -> Vec<Place> {
+    use crate::lua::read::At;
+    let file = "web.lua";
+    let word = path.last().map_or("", String::as_str);
+    [
+        find_call(file, source, line, name),
+        find_word(file, source, line, word),
+        unbalanced(file, source, line, word),
+        find_key(file, source, line, name, path, At::Key),
+        find_key(file, source, line, name, path, At::Value),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use mlua::{Table, Value as Lua};
 
 use super::shown::{described, key_text};
-use super::{At, Reader};
+use super::{At, MOST_ENTRIES, Reader};
 use crate::guest::caps::nearest;
 use crate::guest::schema::{Given, Record, Scalar, Type};
 use crate::lua::diagnostic::Code;
@@ -19,6 +19,10 @@ impl Reader<'_> {
         let mut places: Vec<(i64, Lua)> = Vec::new();
         let mut named: Vec<String> = Vec::new();
         for pair in table.pairs::<Lua, Lua>() {
+            if places.len() + named.len() >= MOST_ENTRIES {
+                self.too_many();
+                return None;
+            }
             match pair {
                 Ok((Lua::Integer(n), value)) => places.push((n, value)),
                 Ok((key, _)) => named.push(key_text(&key)),
@@ -73,14 +77,26 @@ impl Reader<'_> {
         }
     }
 
+    fn too_many(&mut self) {
+        let message = format!("{} has more than {MOST_ENTRIES} entries", self.subject());
+        self.mistake(Code::BadValue, At::Value, message, None);
+    }
+
     /// The entries of a table with names, sorted; a place in it is a mistake.
     fn entries(&mut self, table: &Table) -> Vec<(String, Lua)> {
         self.plain_table(table);
         let mut entries = Vec::new();
         let mut stray = Vec::new();
         for (key, value) in table.pairs::<Lua, Lua>().flatten() {
+            if entries.len() + stray.len() >= MOST_ENTRIES {
+                self.too_many();
+                break;
+            }
             match &key {
-                Lua::String(name) => entries.push((name.to_string_lossy(), value)),
+                Lua::String(name) => {
+                    self.room.take(name.as_bytes().len());
+                    entries.push((name.to_string_lossy(), value));
+                }
                 other => stray.push((key_text(other), value)),
             }
         }

@@ -77,18 +77,18 @@ static ENTRIES: &[Entry] = &[
         "secret",
         &[param("name", "string", "Letters, digits, `-`, `_`, `.` and `/`.")],
         "hostel.Secret",
-        "A value that is kept outside the recipe and is shown nowhere: the file `secrets/NAME` in hostel's state directory, or an environment variable (`hostel explain E0111`). It can be a value of `env` and the content of a file.",
+        "A value that is kept outside the recipe and is shown nowhere: the file `secrets/NAME` in hostel's state directory, an environment variable, or what a command prints (`hostel explain E0111`). It can be a value of `env` and the content of a file.",
         r#"local password = secret "web/db""#,
     )
     .errors("E0111 when it cannot be read, or stands where a secret cannot."),
     function(
         "input",
         &[
-            param("name", "string", "What `--input NAME=VALUE` calls it."),
-            param("default", "any", "Its value when it is not given; a number or truth value also decides how the text is read.").or("none: it must be given"),
+            param("name", "string", "What `--set NAME=VALUE` and the names of a JSON file (`--inputs FILE`) call it."),
+            param("default", "any", "Its value when it is not given; a number or truth value also decides how the text is read. Or a table: `type` (`text`, `integer`, `number`, `boolean`), `default`, `description`, `one_of`.").or("none: it must be given"),
         ],
         "any",
-        "A value from outside: `hostel plan --input region=eu web.lua`.",
+        "A value from outside: `hostel plan --set region=eu web.lua`.",
         r#"local count = input("count", 3)"#,
     )
     .errors("E0112 when it is not given and has no default, or is of another type."),
