@@ -208,6 +208,10 @@ impl Caps {
 /// The word among `words` that is most like `word`, if one is like enough to be meant (Damerau-Levenshtein, at
 /// most a third of the letters wrong).
 pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // The distance costs the product of the lengths, and a name may be a megabyte.
+    if word.len() > 64 {
+        return None;
+    }
     words
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate))

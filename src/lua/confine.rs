@@ -29,6 +29,7 @@ pub(super) fn confine(options: &EvalOptions, channel: &Channel) -> Result<()> {
         let _ = told.send(PANIC, info.to_string().as_bytes());
     }));
     fork::close_standard();
+    fork::one_arena();
     lua_position::tell_at_sigxcpu(channel.raw())?;
     let filter = filter(channel.raw())?;
     no_new_privs().context(|| "give up privileges of the evaluation")?;
@@ -104,6 +105,8 @@ fn filter(socket: i32) -> Result<Filter> {
         .any(libc::SYS_clock_gettime)
         .any(libc::SYS_gettimeofday)
         .any(libc::SYS_futex)
+        // How the allocator counts processors.
+        .any(libc::SYS_sched_getaffinity)
         .any(libc::SYS_restart_syscall)
         // The ends: by itself, and by abort(3).
         .any(libc::SYS_exit)

@@ -268,6 +268,10 @@ fn from_message(state: &State, message: &str) -> Diagnostic {
     if message == "not enough memory" {
         return Diagnostic::new(Code::Memory, "the recipe uses too much memory", None);
     }
+    if message.starts_with("C stack overflow") {
+        let message = "nested too deep: brackets, blocks or calls within each other, at most 200";
+        return Diagnostic::new(Code::Runtime, message, None);
+    }
     let Some((file, line, text)) = split_place(state, message) else {
         return Diagnostic::new(Code::Runtime, message, None);
     };

@@ -60,7 +60,7 @@ fn default_of(path: &[String]) -> Option<Origin> {
 
 /// The origins of a field that no layer of the guest sets: its default, if it is a field at all.
 pub fn unset(path: &str) -> Option<Vec<Origin>> {
-    let path: Vec<String> = crate::guest::check::split(path);
+    let path = parts_of(path);
     field(&path).map(|_| default_of(&path).into_iter().collect())
 }
 
@@ -106,14 +106,19 @@ fn written(path: &[String]) -> Vec<String> {
 
 /// The path at which the value of a field lands: `limits.nofile` is `limits.rlimits.nofile`.
 pub fn landing(path: &str) -> String {
-    let mut parts: Vec<String> = crate::guest::check::split(path);
+    let mut parts = parts_of(path);
     if let Some(into) = field(&parts).and_then(|field| field.inside)
         && let Some(last) = parts.pop()
     {
         parts.extend([into.to_owned(), last]);
         return path_text(&parts);
     }
-    path_text(&parts)
+    path.to_owned()
+}
+
+/// A path as it is typed, `limits.memory`. One with `["/etc/motd"]` in it is no field's.
+fn parts_of(path: &str) -> Vec<String> {
+    path.split('.').map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -49,6 +49,16 @@ fn only(pipe: OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Keeps the C library from looking for processors when memory runs short: it would open files to count them, in order
+/// to decide on a second arena, which a process of one thread does not need.
+pub fn one_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) sets a number in the allocator; this process has one thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
 /// Closes standard input, output and error of a child that nobody shall hear, see or feed.
 pub fn close_standard() {
     for standard in 0..=2 {

@@ -26,7 +26,7 @@ fn neither() {
     );
 }
 
-const LAYERS: &str = "local base = template \"base\" {\n  image = \"busybox\",\n  limits = { memory = \"64M\", pids = 8 },\n  packages = { \"a\" },\n}\nlocal shop = template \"shop\" {\n  from = base,\n  limits = { memory = \"128M\", nofile = 100 },\n}\nguest \"web\" {\n  from = shop,\n  limits = { memory = \"256M\", pids = unset },\n  packages = append { \"b\" },\n}\n";
+const LAYERS: &str = "local base = template \"base\" {\n  image = \"busybox\",\n  limits = { memory = \"64M\", pids = 8 },\n  depends = { \"aa\" },\n}\nlocal shop = template \"shop\" {\n  from = base,\n  limits = { memory = \"128M\", nofile = 100 },\n}\nguest \"web\" {\n  from = shop,\n  limits = { memory = \"256M\", pids = unset },\n  depends = append { \"bb\" },\n}\nguest \"aa\" { image = \"busybox\" }\nguest \"bb\" { image = \"busybox\" }\n";
 
 #[test]
 fn every_layer_of_a_value() {
@@ -49,10 +49,10 @@ fn every_layer_of_a_value() {
             ],
         ),
         (
-            "web.packages",
+            "web.depends",
             &[
-                ":4:3 template \"base\" = [\"a\"]",
-                ":13:3 guest \"web\" append [\"b\"]  <- decides",
+                ":4:3 template \"base\" = [\"aa\"]",
+                ":13:3 guest \"web\" append [\"bb\"]  <- decides",
             ],
         ),
         ("web.limits.nofile", &[":8:31 template \"shop\" = "]),

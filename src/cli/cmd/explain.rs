@@ -23,6 +23,9 @@ pub(crate) struct Explain {
     /// The recipe; the one that was applied without it
     #[arg(short, long, value_name = "RECIPE", value_hint = ValueHint::FilePath)]
     recipe: Option<PathBuf>,
+    /// Print JSON: by field, the list of layers with `layer`, `did`, `value` and `place`
+    #[arg(long)]
+    json: bool,
 }
 
 impl Verb for Explain {
@@ -38,6 +41,10 @@ impl Verb for Explain {
 
     fn run(self, session: &mut Session) -> Result<Exit> {
         if let Some(code) = Code::parse(&self.what) {
+            if self.json {
+                let page = serde_json::json!({ "code": code.as_str(), "title": code.title(), "text": code.explain() });
+                return session.json(&page).map(|()| Exit::Success);
+            }
             session.line(code.explain().trim_end())?;
             return Ok(Exit::Success);
         }
@@ -82,7 +89,7 @@ impl Verb for Explain {
             })?;
             found.insert(field.to_owned(), origins);
         }
-        if session.is_json {
+        if self.json {
             return session.json(&found).map(|()| Exit::Success);
         }
         for (at, origins) in &found {
