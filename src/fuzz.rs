@@ -10,8 +10,11 @@ use crate::lua::{self, Code, Diagnostics, EvalOptions, Evaluated, Place};
 /// What stands in a file beside the recipe's folder, which no evaluation may show.
 const CANARY: &str = "canary-of-another-folder";
 
+/// What a target does with the fuzzer's bytes.
+pub type Target = fn(&[u8]);
+
 /// Every target, by the name of its folder in `fuzz/corpus`.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[("evaluator", evaluator), ("scanner", scanner)];
+pub const TARGETS: &[(&str, Target)] = &[("evaluator", evaluator), ("scanner", scanner)];
 
 /// Any bytes as a recipe: the evaluation ends in time, never by a mistake of hostel's, reads nothing beside its
 /// folder, says where what it complains of is, and means the same a second time and in this process.

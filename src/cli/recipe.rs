@@ -10,7 +10,7 @@ use serde_json::json;
 use super::session::Session;
 use crate::error::Context as _;
 use crate::guest::Invalid;
-use crate::lua::{self, Diagnostics, EvalOptions, Evaluated, Place};
+use crate::lua::{self, Diagnostics, EvalOptions, Evaluated};
 use crate::storage::{Layout, RecipeRef};
 use crate::{Error, Result};
 
@@ -57,7 +57,7 @@ pub(crate) enum Secrets {
 
 impl RecipeArgs {
     /// The inputs, by name, and where a file has them.
-    fn given(&self) -> Result<(BTreeMap<String, String>, BTreeMap<String, Place>), Diagnostics> {
+    fn given(&self) -> Result<lua::GivenInputs, Diagnostics> {
         let (mut values, places) = match &self.inputs {
             Some(file) => lua::inputs_file(file)?,
             None => Default::default(),

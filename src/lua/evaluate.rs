@@ -58,7 +58,12 @@ fn prefix(name: &str) -> &str {
 /// Evaluates a recipe in this process.
 pub(super) fn here(recipe: &Path, options: &EvalOptions) -> Result<Run, Diagnostics> {
     let recipe = Recipe::read(recipe)?;
-    run(&recipe.name, recipe.text, Modules::Folder(recipe.folder), options)
+    run(
+        &recipe.name,
+        &recipe.text,
+        Modules::Folder(recipe.folder),
+        options,
+    )
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
@@ -73,7 +78,7 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 /// Runs a recipe, and makes specifications of what it declares.
 pub(super) fn run(
     name: &str,
-    text: String,
+    text: &str,
     modules: Modules,
     options: &EvalOptions,
 ) -> Result<Run, Diagnostics> {
@@ -84,7 +89,7 @@ pub(super) fn run(
         sources: vec![
             Source {
                 name: name.to_owned(),
-                text: text.clone(),
+                text: text.to_owned(),
                 is_own: false,
             },
             Source {
@@ -104,7 +109,7 @@ pub(super) fn run(
     }
     let chunk = vm
         .lua
-        .load(&text)
+        .load(text)
         .set_name(format!("@{name}"))
         .set_mode(mlua::chunk::ChunkMode::Text)
         .set_environment(vm.environment.clone());

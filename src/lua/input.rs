@@ -67,7 +67,7 @@ fn declaration(lua: &Lua, shared: &Shared, name: &str, more: &Value) -> mlua::Re
         place,
     };
     let Value::Table(table) = more else {
-        declared.kind = kind_of(name, more)?.to_owned();
+        kind_of(name, more)?.clone_into(&mut declared.kind);
         declared.default = shown(more);
         return Ok((declared, more.clone()));
     };
@@ -183,7 +183,7 @@ fn value(lua: &Lua, given: &str, declared: &DeclaredInput) -> Result<Value, Stri
         "integer" => given
             .parse()
             .map(Value::Integer)
-            .map_err(|_| "a whole number".to_owned()),
+            .map_err(|_not| "a whole number".to_owned()),
         "number" => match given.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Value::Number(number)),
             _ => Err("a number".to_owned()),
@@ -191,7 +191,7 @@ fn value(lua: &Lua, given: &str, declared: &DeclaredInput) -> Result<Value, Stri
         "boolean" => given
             .parse()
             .map(Value::Boolean)
-            .map_err(|_| "`true` or `false`".to_owned()),
+            .map_err(|_not| "`true` or `false`".to_owned()),
         _ => lua
             .create_string(given)
             .map(Value::String)

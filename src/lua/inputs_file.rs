@@ -8,10 +8,11 @@ use serde_json::Value as Json;
 use super::diagnostic::{self, Code, Diagnostic, Diagnostics, Place};
 use super::source;
 
-type Given = (BTreeMap<String, String>, BTreeMap<String, Place>);
+/// Values of inputs by name, and the places of those that a file has.
+pub type GivenInputs = (BTreeMap<String, String>, BTreeMap<String, Place>);
 
 /// The values, as texts, and where each of them stands.
-pub fn inputs_file(path: &Path) -> Result<Given, Diagnostics> {
+pub fn inputs_file(path: &Path) -> Result<GivenInputs, Diagnostics> {
     let name = path.display().to_string();
     let fail = |message: String, place: Option<Place>| {
         Diagnostics::one(Diagnostic::new(Code::Input, message, place))
@@ -21,7 +22,7 @@ pub fn inputs_file(path: &Path) -> Result<Given, Diagnostics> {
         let place = diagnostic::find_word(&name, &text, source.line(), "");
         fail(format!("no JSON object of values: {source}"), place)
     })?;
-    let (mut values, mut places) = Given::default();
+    let (mut values, mut places) = GivenInputs::default();
     let mut wrong = Vec::new();
     for (key, value) in map {
         // JSON's names are Lua's texts, so the same search finds them.

@@ -95,7 +95,7 @@ fn inside(socket: OwnedFd, recipe: &Recipe, options: &EvalOptions) -> i32 {
     // The process ends now: to take its Lua state apart piece by piece would be work for nothing.
     let outcome = std::mem::ManuallyDrop::new(evaluate::run(
         &recipe.name,
-        recipe.text.clone(),
+        &recipe.text,
         Modules::Sent(channel.clone()),
         options,
     ));
@@ -275,17 +275,15 @@ impl<'a> Heard<'a> {
                 );
                 Err(Diagnostics::one(Diagnostic::new(Code::Memory, message, None)))
             }
-            Ended::Signal(Signal::SIGSYS) => {
-                Err(self.bug("made a system call that it may not make".to_owned()))
-            }
-            Ended::Signal(signal) => Err(self.bug(format!("died of {signal}"))),
-            Ended::Code(code) => Err(self.bug(format!("ended with status {code}"))),
-            Ended::Late => Err(self.bug("did not end".to_owned())),
+            Ended::Signal(Signal::SIGSYS) => Err(self.bug("made a system call that it may not make")),
+            Ended::Signal(signal) => Err(self.bug(&format!("died of {signal}"))),
+            Ended::Code(code) => Err(self.bug(&format!("ended with status {code}"))),
+            Ended::Late => Err(self.bug("did not end")),
         }
     }
 
     /// A mistake of hostel's, or somebody's `kill`.
-    fn bug(self, what: String) -> Diagnostics {
+    fn bug(self, what: &str) -> Diagnostics {
         let message = format!("the process that evaluates the recipe {what}");
         let mut diagnostic = Diagnostic::new(Code::Child, message, None);
         diagnostic.help =

@@ -43,7 +43,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place};
-pub use inputs_file::inputs_file;
+pub use inputs_file::{GivenInputs, inputs_file};
 pub use starter::starter;
 
 use crate::guest::{GuestName, Spec};

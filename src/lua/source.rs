@@ -157,7 +157,7 @@ fn decoded(mut bytes: Vec<u8>) -> Result<String, String> {
     if bytes.starts_with(MARK) {
         bytes.drain(..MARK.len());
     }
-    let line = |at: usize, bytes: &[u8]| 1 + bytes[..at].iter().filter(|b| **b == b'\n').count();
+    let line = |at: usize, bytes: &[u8]| bytes[..at].split(|b| *b == b'\n').count();
     if let Some(at) = bytes.iter().position(|b| *b == 0) {
         return Err(format!(
             "a NUL byte in line {}; a recipe is text",

@@ -14,8 +14,11 @@ fn where_a_value_comes_from() {
     let file = place.file("web.lua", RECIPE);
     let run = place.run(&["explain", "web.limits.memory", "-r", &file]);
     let text = run.prints();
-    assert!(text.starts_with("web.limits.memory\n"), "{text}");
-    assert!(text.ends_with(" guest \"web\"  <- decides\n"), "{text}");
+    assert!(
+        text.starts_with("web.limits.memory\n  default unlimited\n"),
+        "{text}"
+    );
+    assert!(text.ends_with(" guest \"web\" = \"64M\"  <- decides\n"), "{text}");
 }
 
 #[test]

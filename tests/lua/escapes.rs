@@ -1,5 +1,7 @@
 //! Hostile recipes: each ends with a report of its own, in bounded time and memory, and reaches nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -348,8 +350,6 @@ fn a_hundred_runs_are_the_same_bytes() {
         end
         print(seen[1], unset, {})
     "#).unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
-    use std::os::unix::process::CommandExt as _;
     for (path, mode) in [(dir.path(), 0o755), (&path, 0o644)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -390,7 +390,6 @@ fn a_hundred_runs_are_the_same_bytes() {
 /// The values are put into the specifications by the process that hands them on; no output shows one.
 #[test]
 fn no_output_shows_a_secret() {
-    use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
     std::fs::create_dir_all(root.join("secrets/web")).unwrap();
