@@ -1,6 +1,5 @@
 //! Recipes on the command line: the file, its inputs, and what is wrong with it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
