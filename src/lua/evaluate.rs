@@ -288,7 +288,7 @@ fn from_message(state: &State, message: &str) -> Diagnostic {
     if state.source(&file).is_some_and(|s| s.is_own) {
         return Diagnostic::new(Code::Runtime, text, None);
     }
-    let help = text.contains("attempt to index a nil value").then(|| {
+    let help = (text.starts_with("attempt to") && text.contains("a nil value")).then(|| {
         "it is nil there: a name that is written differently, or a function that returned nothing".to_owned()
     });
     Diagnostic::new(Code::Runtime, text, state.word_place(&file, line, word)).with_help(help)
@@ -312,6 +312,11 @@ fn from_syntax(state: &State, message: &str) -> Diagnostic {
             || near == "[")
     {
         diagnostic.help = Some("a comma may be missing before it".to_owned());
+    }
+    if near == "=" && (text.starts_with("'then' expected") || text.starts_with("'do' expected")) {
+        diagnostic.help = Some("`==` compares, `=` gives a value".to_owned());
+    } else if text.starts_with("'end' expected") {
+        diagnostic.help = Some("write `end` where the block is over".to_owned());
     }
     if let Some((_, open)) = text.split_once("at line ")
         && let Ok(open) = open

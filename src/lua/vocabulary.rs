@@ -9,6 +9,7 @@ use super::diagnostic::Code;
 use super::evaluate::shorten;
 use super::input::input;
 use super::read::described;
+use super::registry;
 use super::requires::requires;
 use super::state::Raised;
 use super::vm::Shared;
@@ -39,37 +40,20 @@ pub(super) fn host_functions(lua: &Lua, state: &Shared) -> mlua::Result<Table> {
     Ok(host)
 }
 
-/// Every word of a recipe, for suggestions.
-const WORDS: &[&str] = &[
-    "append",
-    "assert",
-    "error",
-    "getmetatable",
-    "guest",
-    "input",
-    "ipairs",
-    "math",
-    "pairs",
-    "pcall",
-    "print",
-    "rawequal",
-    "rawget",
-    "rawlen",
-    "require",
-    "requires",
-    "secret",
-    "select",
-    "setmetatable",
-    "string",
-    "table",
-    "template",
-    "tonumber",
-    "tostring",
-    "type",
-    "unset",
-    "utf8",
-    "xpcall",
-];
+/// Every word of a recipe, for suggestions: those of the registry.
+fn recipe_words() -> impl Iterator<Item = &'static str> {
+    let modules = registry::MODULES
+        .iter()
+        .filter(|m| m.is_global && m.places.recipes);
+    let libraries = modules
+        .map(|m| m.name)
+        .filter(|name| !matches!(*name, "recipe" | "lua"));
+    let words = registry::entries()
+        .filter(|(module, entry)| entry.places.unwrap_or(module.places).recipes)
+        .map(|(_, entry)| entry.name)
+        .filter(|name| !name.contains(['.', ':']));
+    words.chain(libraries)
+}
 
 /// What Lua has and a recipe has not, and what to do instead.
 const MISSING: &[(&str, &str)] = &[
@@ -102,7 +86,7 @@ fn unknown_word(name: &str, is_set: bool) -> Raised {
     }
     let help = match MISSING.iter().find(|(word, _)| *word == name) {
         Some((_, instead)) => Some((*instead).to_owned()),
-        None => nearest(name, WORDS.iter().copied()).map(|near| format!("did you mean `{near}`?")),
+        None => nearest(name, recipe_words()).map(|near| format!("did you mean `{near}`?")),
     };
     let mut raised = Raised::new(Code::UnknownWord, format!("unknown word `{name}`")).word(name);
     raised.help = help;

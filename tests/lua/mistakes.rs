@@ -12,6 +12,14 @@ macro_rules! mistakes {
 }
 
 mistakes! {
+    limit_for_limits: "guest \"web\" {\n  image = \"busybox\",\n  limit = { memory = \"64M\" },\n}\n";
+    missing_end: "for i = 1, 3 do\n  guest(\"web\" .. i) { image = \"busybox\" }\n";
+    assignment_for_comparison: "local n = 1\nif n = 1 then\n  guest \"web\" { image = \"busybox\" }\nend\n";
+    guest_without_a_name: "guest {\n  image = \"busybox\",\n}\n";
+    module_that_is_not_there: "local shop = require \"shpo\"\n";
+    nil_concat: "local suffix\nguest(\"web\" .. suffix) { image = \"busybox\" }\n";
+    text_for_a_number: "guest \"web\" { image = \"busybox\", xid = \"101\", limits = { pids = \"many\" } }\n";
+    hook_that_is_called: "guest \"web\" {\n  image = \"busybox\",\n  hooks = { pre_start = print(\"up\") , post_start = \"echo up\" },\n}\n";
     unknown_field: "guest \"web\" {\n  image = \"busybox\",\n  limits = { pidz = 256 },\n}\n";
     unknown_field_at_the_top: "guest \"web\" {\n  imgae = \"busybox\",\n}\n";
     field_of_another_table: "guest \"web\" { image = \"busybox\", memory = \"1G\" }\n";
