@@ -52,6 +52,9 @@ pub(crate) struct CommandLine {
     /// End it after this time, such as 10s: SIGTERM, and SIGKILL five seconds later; the exit code is 124
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<Span>,
+    /// Give it no terminal; without -T it gets one of its own when you have one
+    #[arg(short = 'T', long)]
+    pub(crate) no_terminal: bool,
     /// Print the steps that would be carried out, and do nothing
     #[arg(long)]
     pub(crate) plan: bool,

@@ -7,6 +7,7 @@ use super::exit::Exit;
 use super::session::Session;
 use crate::Result;
 use crate::guest::{CapSet, Caps, Context, Identity, Isolate};
+use crate::life::exec::Terminal;
 use crate::life::{self, Command, Host, context};
 
 /// What timeout(1) exits with too.
@@ -36,13 +37,18 @@ pub(crate) fn run(session: &mut Session, context: &Context, line: CommandLine) -
         argv: line.argv,
         env,
         dir: line.dir,
+        terminal: if line.no_terminal {
+            Terminal::No
+        } else {
+            Terminal::Auto
+        },
         ..Command::default()
     };
     session.flush()?;
     // Never dropped: the process ends next, and what it has open and allocated goes faster with it.
     let host = ManuallyDrop::new(Host::open()?);
-    let command = ManuallyDrop::new(command);
-    let outcome = context::chain(&host, context, &command, line.timeout)?;
+    let mut command = ManuallyDrop::new(command);
+    let outcome = context::chain(&host, context, &mut command, line.timeout)?;
     if outcome.is_timed_out {
         return Ok(Exit::Command(TIMED_OUT));
     }

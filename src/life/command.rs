@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use super::exec::Terminal;
 use super::inside::{Failure, place};
 
 /// Where a guest's programs are looked up when its environment has no PATH (as Debian's `login.defs` for root).
@@ -25,8 +26,29 @@ pub struct Command {
     pub dies_with_parent: bool,
     /// Descriptors that it gets as 0, 1, 2 ...; empty: the caller's 0 to 2.
     pub fds: Vec<OwnedFd>,
+    /// Whether it gets a terminal of its own where the caller has one.
+    pub terminal: Terminal,
+    /// Set by who runs it: what keeps the caller's terminal from it.
+    pub(crate) session: Session,
     /// For hostel's init: the pipe on which it tells why the guest's own could not be run.
     pub report: Option<OwnedFd>,
+}
+
+/// Where a command stands to the caller's terminal.
+#[derive(Debug, Default)]
+pub(crate) enum Session {
+    /// In the caller's session.
+    #[default]
+    Callers,
+    /// In one of its own, without a terminal.
+    Own,
+    /// In one of its own, with a terminal that it opens itself and whose master it hands over.
+    Terminal {
+        /// The end that hostel receives the master from.
+        host: OwnedFd,
+        /// The end of the new process.
+        inside: OwnedFd,
+    },
 }
 
 impl Command {

@@ -3,9 +3,10 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::command::Command;
+use super::command::{Command, Session};
 use super::host::Host;
 use super::launch::{Running, become_program, launch};
+use super::streams::Streams;
 use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, Context, Identity, Span, Xid};
 use crate::plan::{self, Program, Step};
@@ -14,6 +15,7 @@ use crate::sys::clone::Child;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::proc;
 use crate::sys::signal::{Noted, Notes};
+use crate::sys::terminal;
 
 /// How long a process may take to die of the signal that a timeout sends before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,8 +46,15 @@ pub fn steps(context: &Context, argv: &[String]) -> Result<Vec<Step>> {
 
 /// As [`run`], for a program that has nothing else to do: what needs no process of its own (a root, capabilities, a
 /// hostname) is done to this process, which then becomes the command. Such a call returns only when it failed.
-pub fn chain(host: &Host, context: &Context, command: &Command, timeout: Option<Span>) -> Result<Outcome> {
-    if timeout.is_none() && context.identity == Identity::Ephemeral && !needs_number(context) {
+pub fn chain(
+    host: &Host,
+    context: &Context,
+    command: &mut Command,
+    timeout: Option<Span>,
+) -> Result<Outcome> {
+    // In place there would be nobody to copy between the caller's terminal and the command's.
+    let is_alone = timeout.is_none() && (!command.fds.is_empty() || !terminal::is_exposed());
+    if is_alone && context.identity == Identity::Ephemeral && !needs_number(context) {
         let steps = plan::launch(context, None, Program::Command(words(command)))?;
         if plan::is_in_place(&steps) {
             return Err(become_program(host, &steps, command));
@@ -66,7 +75,7 @@ fn words(command: &Command) -> Vec<String> {
 ///
 /// A `timeout` sends SIGTERM, and SIGKILL five seconds later. SIGTERM, SIGHUP and SIGINT that hostel gets meanwhile are
 /// passed on.
-pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Span>) -> Result<Outcome> {
+pub fn run(host: &Host, context: &Context, command: &mut Command, timeout: Option<Span>) -> Result<Outcome> {
     let program = Program::Command(words(command));
     let notes = Notes::begin()?;
     let own = host.own_context()?;
@@ -77,7 +86,8 @@ pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Sp
         )
         .with_hint("give everything to one `hostel context`"));
     }
-    let running = match context.identity {
+    let streams = Streams::prepare(command)?;
+    let mut running = match context.identity {
         Identity::Here(xid) | Identity::Xid(xid) => start(host, context, Some(xid), program, command)?,
         // Whoever asks is a spectator, several at once, each with ids of its own: not even one another can they touch.
         Identity::Spectator => ephemeral(host, context, &program, command)?,
@@ -94,7 +104,19 @@ pub fn run(host: &Host, context: &Context, command: &Command, timeout: Option<Sp
         },
         Identity::Ephemeral => start(host, context, None, program, command)?,
     };
-    let waited = wait_noting(&notes, &running.child, context.isolate.pid, timeout);
+    let master = running.terminal.take();
+    let waited = match streams.begin(command, &running.child, master) {
+        Ok(copying) => {
+            // A terminal's Ctrl-C reaches no other session than its own.
+            let is_apart = matches!(command.session, Session::Own);
+            let waited = wait_noting(&notes, &running.child, context.isolate.pid, is_apart, timeout);
+            copying.finish().and(waited)
+        }
+        Err(err) => {
+            send(&running.child, libc::SIGKILL);
+            pidfd::wait(&running.child.pidfd).and(Err(err))
+        }
+    };
     let memory_peak = match running.group() {
         Some(group) => group.memory_peak()?,
         None => None,
@@ -146,17 +168,24 @@ fn ephemeral(host: &Host, context: &Context, program: &Program, command: &Comman
 
 /// Waits for the first process, passing signals on.
 pub(super) fn wait(child: &Child, is_first: bool, timeout: Option<Span>) -> Result<Outcome> {
-    wait_noting(&Notes::begin()?, child, is_first, timeout)
+    wait_noting(&Notes::begin()?, child, is_first, false, timeout)
 }
 
 /// The same with notes that were begun before the process was made, so that no signal falls in between.
-fn wait_noting(notes: &Notes, child: &Child, is_first: bool, timeout: Option<Span>) -> Result<Outcome> {
+fn wait_noting(
+    notes: &Notes,
+    child: &Child,
+    is_first: bool,
+    is_apart: bool,
+    timeout: Option<Span>,
+) -> Result<Outcome> {
     let mut deadline = timeout.map(|t| Instant::now() + t.duration());
     let mut is_timed_out = false;
     let mut passed = None;
     let pidfd = &child.pidfd;
     loop {
-        if let Some(noted) = notes.take() {
+        if let Some(mut noted) = notes.take() {
+            noted.is_from_terminal &= !is_apart;
             passed = Some(noted.signal);
             pass_on(child, is_first, noted);
         }

@@ -121,7 +121,7 @@ pub(super) fn exec_quietly(host: &Host, applied: &Applied, request: &ExecRequest
 
 /// The caller's streams for the command: its own where they are no terminal, else a pipe that hostel copies. A
 /// terminal of the host's is never open in a guest: TIOCSTI would type into it.
-fn stand_ins() -> Result<(Pipes, Vec<OwnedFd>)> {
+pub(super) fn stand_ins() -> Result<(Pipes, Vec<OwnedFd>)> {
     let mut pipes = Pipes::default();
     let mut fds = Vec::new();
     let own = |fd: std::os::fd::BorrowedFd| fd.try_clone_to_owned().context(|| "duplicate a standard stream");
@@ -417,7 +417,7 @@ impl Inner<'_> {
     }
 }
 
-fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
     // Keeps message boundaries, so that the descriptor and its byte come together.
     socketpair(

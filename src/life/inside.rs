@@ -13,12 +13,12 @@ use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 
-use super::command::Command;
+use super::command::{Command, Session};
 use super::guest_dev;
 use crate::plan::{Phase, Program, Step};
 use crate::sys::mount::{self, Attr};
 use crate::sys::seccomp::{self, Filter};
-use crate::sys::{caps, clone, landlock, netlink, open};
+use crate::sys::{caps, clone, landlock, netlink, open, terminal};
 
 /// What the process was given by hostel.
 pub(super) struct Inside<'a> {
@@ -39,6 +39,8 @@ pub(super) struct Inside<'a> {
     pub(super) init: Option<OwnedFd>,
     /// The filter of its system calls, compiled.
     pub(super) filter: Option<Filter>,
+    /// Whether it has left the caller's session, if it is to.
+    pub(super) has_session: bool,
 }
 
 /// Why a step failed in the new process. Small and plain: it goes through a pipe.
@@ -98,6 +100,11 @@ impl Inside<'_> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Failure> {
+        // In its own tree, and while it may still open a terminal there.
+        if matches!(step, Step::Caps(_) | Step::Exec(_)) && !self.has_session {
+            self.has_session = true;
+            self.take_session()?;
+        }
         match step {
             Step::BecomeRoot => clone::become_user(0, 0, &[])?,
             Step::NoNestedUsers => no_nested_users()?,
@@ -139,6 +146,19 @@ impl Inside<'_> {
             Step::Exec(program) => self.exec(program)?,
             // The other phases' steps are filtered out by `carry_out`.
             _ => return Err(Errno::ENOSYS.into()),
+        }
+        Ok(())
+    }
+
+    fn take_session(&self) -> Result<(), Failure> {
+        match &self.command.session {
+            Session::Callers => {}
+            Session::Own => drop(nix::unistd::setsid().map_err(at("make a session"))?),
+            Session::Terminal { inside, .. } => {
+                let master = terminal::open_inside().map_err(at("open a terminal"))?;
+                terminal::hand_over(inside.as_fd(), master.as_fd()).map_err(at("hand over the terminal"))?;
+                terminal::take_slave(master, 0).map_err(at("take the terminal"))?;
+            }
         }
         Ok(())
     }

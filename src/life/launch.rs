@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
-use super::command::Command;
+use super::command::{Command, Session};
 use super::host::Host;
 use super::inside::{Failure, Inside};
 use crate::bpf;
@@ -24,7 +24,7 @@ use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
 use crate::sys::netlink::{Loopback6, Netlink, Owner, Veth};
 use crate::sys::seccomp::Filter;
-use crate::sys::{clone, idmap, pidfd, rlimit};
+use crate::sys::{clone, idmap, pidfd, rlimit, terminal};
 
 /// How long a killed cgroup may take to become empty. A process in uninterruptible sleep may take longer; then
 /// the error says so.
@@ -34,6 +34,8 @@ const KILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 pub struct Running {
     /// Its first process.
     pub child: clone::Child,
+    /// The master of its terminal, if it was to have one.
+    pub(super) terminal: Option<OwnedFd>,
     undo: Vec<Undo>,
     routes: Routes,
 }
@@ -213,8 +215,9 @@ pub fn launch(
     };
     let result = launch.carry_out(steps, command);
     match result {
-        Ok(child) => Ok(Running {
+        Ok((child, terminal)) => Ok(Running {
             child,
+            terminal,
             undo: launch.undo,
             routes: launch.routes,
         }),
@@ -267,7 +270,7 @@ impl Launch<'_> {
         Ok(report(index, &failure))
     }
 
-    fn carry_out(&mut self, steps: &[Step], command: &Command) -> Result<clone::Child> {
+    fn carry_out(&mut self, steps: &[Step], command: &Command) -> Result<(clone::Child, Option<OwnedFd>)> {
         let mut words: &[u8] = b"gx";
         for step in steps.iter().filter(|step| step.phase() < Phase::Inside) {
             if step.phase() == Phase::Along && words.len() == 2 {
@@ -281,7 +284,7 @@ impl Launch<'_> {
             result.context(|| format!("{}: {step}", self.label))?;
         }
         self.say(words)?;
-        self.until_it_runs(steps)
+        self.until_it_runs(steps, command)
     }
 
     /// Says to the new process that it may carry out its steps, and that it may run the program.
@@ -484,6 +487,7 @@ impl Launch<'_> {
                 Some(Step::Exec(Program::Command(_))) | None => None,
                 Some(_) => Some(super::init_config::memfd()?),
             },
+            has_session: false,
         })
     }
 
@@ -523,20 +527,28 @@ impl Launch<'_> {
         }
     }
 
-    /// Waits until the program runs or a step has failed.
-    fn until_it_runs(&mut self, steps: &[Step]) -> Result<clone::Child> {
+    /// Waits until the program runs or a step has failed, and takes its terminal on the way.
+    fn until_it_runs(&mut self, steps: &[Step], command: &Command) -> Result<(clone::Child, Option<OwnedFd>)> {
         let waiting = self
             .child
             .take()
             .ok_or_else(|| internal("a plan without a process"))?;
         drop(waiting.go);
+        let terminal = match &command.session {
+            Session::Terminal { host, .. } => take_terminal(host, &waiting.report).inspect_err(|_| {
+                // It waits to be told that its terminal was taken. ESRCH: it has just ended.
+                let _ = pidfd::signal(&waiting.child.pidfd, libc::SIGKILL);
+                let _ = pidfd::wait(&waiting.child.pidfd);
+            })?,
+            Session::Callers | Session::Own => None,
+        };
         let mut report = Vec::new();
         std::fs::File::from(waiting.report)
             .read_to_end(&mut report)
             .context(|| format!("{}: wait for the process", self.label))?;
         if report.is_empty() {
             // The pipe was closed by the exec. A process that died before it is found by whoever waits.
-            return Ok(waiting.child);
+            return Ok((waiting.child, terminal));
         }
         pidfd::wait(&waiting.child.pidfd)?;
         Err(self.explain(&report, steps))
@@ -564,6 +576,23 @@ impl Launch<'_> {
                 "the host's root is an initramfs, which cannot be pivoted away from (pivot_root(2))",
             ),
             _ => err,
+        }
+    }
+}
+
+/// The master of the new process's terminal; `None` when the process has failed before, and says why.
+fn take_terminal(socket: &OwnedFd, report: &OwnedFd) -> Result<Option<OwnedFd>> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [
+        PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+        PollFd::new(report.as_fd(), PollFlags::POLLIN),
+    ];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) if fds[0].any().unwrap_or(false) => return terminal::receive(socket.as_fd()).map(Some),
+            Ok(_) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::os("wait for the terminal of the process", errno)),
         }
     }
 }

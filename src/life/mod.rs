@@ -30,6 +30,7 @@ pub mod relay;
 pub mod set;
 pub mod start;
 pub mod stop;
+mod streams;
 pub mod sweep;
 pub mod users;
 

@@ -30,6 +30,12 @@ const END_OF_INPUT: u8 = 4;
 /// raw mode meanwhile and its size is followed; Ctrl-C and Ctrl-Z reach the guest's foreground processes as bytes.
 /// SIGTERM, SIGINT and SIGHUP end the session: the guest's terminal hangs up, and `Kind::Interrupted` is returned.
 pub fn relay(master: OwnedFd, child: &OwnedFd) -> Result<Ended> {
+    copy_terminal(master, child)?;
+    pidfd::wait(child)
+}
+
+/// The same for a process that somebody else waits for.
+pub(super) fn copy_terminal(master: OwnedFd, child: &OwnedFd) -> Result<()> {
     let (input, output) = (io::stdin(), io::stdout());
     let raw = if input.is_terminal() {
         Some(RawMode::enter(input.as_fd())?)
@@ -52,8 +58,7 @@ pub fn relay(master: OwnedFd, child: &OwnedFd) -> Result<Ended> {
     let ended = copy(&mut flows, child, &session);
     // The terminal hangs up before the wait: a child that is still there gets SIGHUP, not an endless wait.
     drop((flows, session, slave, master, raw));
-    ended?;
-    pidfd::wait(child)
+    ended
 }
 
 /// The ends of the pipes that stand in for standard streams of a process inside. `None`: the process has the
@@ -71,6 +76,12 @@ pub struct Pipes {
 /// Copies between the caller's standard streams and pipes until `child` ends. SIGTERM, SIGINT and SIGHUP are sent
 /// on to `child`: it has no terminal from which a Ctrl-C could come.
 pub fn relay_pipes(pipes: Pipes, child: &OwnedFd) -> Result<Ended> {
+    copy_pipes(pipes, child)?;
+    pidfd::wait(child)
+}
+
+/// The same for a process that somebody else waits for.
+pub(super) fn copy_pipes(pipes: Pipes, child: &OwnedFd) -> Result<()> {
     let (input, output, complaints) = (io::stdin(), io::stdout(), io::stderr());
     let mut flows = Vec::new();
     if let Some(pipe) = pipes.stdin {
@@ -83,9 +94,7 @@ pub fn relay_pipes(pipes: Pipes, child: &OwnedFd) -> Result<Ended> {
             flows.push(Flow::new(Stream::Pipe(pipe), Stream::Caller(to)));
         }
     }
-    copy(&mut flows, child, &Session::Pipes { child })?;
-    drop(flows);
-    pidfd::wait(child)
+    copy(&mut flows, child, &Session::Pipes { child })
 }
 
 /// What joins the caller and the process inside.

@@ -57,6 +57,17 @@ impl Drop for Notes {
     }
 }
 
+/// Ignores what would end this process by a keyboard or a caller, and is passed on by another.
+pub fn ignore_ends() -> Result<()> {
+    let action = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: to ignore a signal installs no handler.
+        let ignored = unsafe { nix::sys::signal::sigaction(signal, &action) };
+        ignored.context(|| format!("ignore {signal}"))?;
+    }
+    Ok(())
+}
+
 extern "C" fn note(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel hands a valid siginfo to a handler set with SA_SIGINFO.
     let code = unsafe { (*info).si_code };

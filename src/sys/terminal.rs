@@ -38,11 +38,13 @@ pub struct Size {
 /// Opens a new terminal of the guest's devpts and unlocks its slave. In the child, inside the guest.
 pub fn open_inside() -> Result<OwnedFd, Errno> {
     // devpts' own multiplexer. `/dev/ptmx` is a link or a node to it and has no say in which instance it means.
-    let master = open(
-        c"/dev/pts/ptmx",
-        OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK,
-        Mode::empty(),
-    )?;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let master = match open(c"/dev/pts/ptmx", flags | OFlag::O_NOFOLLOW, Mode::empty()) {
+        // The host's is closed to all but root by default (`ptmxmode` in the kernel's devpts.rst), and a context
+        // without a tree of its own uses that. Whatever is opened instead, the host verifies it.
+        Err(Errno::EACCES) => open(c"/dev/ptmx", flags, Mode::empty())?,
+        other => other?,
+    };
     let unlocked: libc::c_int = 0;
     // SAFETY: the descriptor is open; TIOCSPTLCK reads one int, which outlives the call.
     Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) })?;
@@ -158,7 +160,7 @@ pub fn verify_master(master: BorrowedFd<'_>) -> Result<()> {
         return Err(refused("another kind of file"));
     }
     let system = nix::sys::statfs::fstatfs(master).context(|| "examine the guest's terminal")?;
-    if system.filesystem_type().0 != DEVPTS {
+    if system.filesystem_type().0 != DEVPTS && !is_hosts_own(master)? {
         return Err(refused("not on devpts"));
     }
     let mut number: libc::c_uint = 0;
@@ -166,6 +168,31 @@ pub fn verify_master(master: BorrowedFd<'_>) -> Result<()> {
     Errno::result(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) })
         .map_err(|errno| refused("it has no number").with_source(errno))?;
     Ok(())
+}
+
+/// Whether it was opened by the host's own `/dev/ptmx`, which a context without a tree of its own sees.
+fn is_hosts_own(master: BorrowedFd<'_>) -> Result<bool> {
+    let theirs = nix::sys::stat::fstat(master).context(|| "examine the guest's terminal")?;
+    let own = nix::sys::stat::stat(c"/dev/ptmx").context(|| "examine `/dev/ptmx`")?;
+    Ok((theirs.st_dev, theirs.st_ino) == (own.st_dev, own.st_ino))
+}
+
+/// Whether a command that this process starts could type into the caller's terminal (TIOCSTI): it has one, and
+/// somebody else reads it. What leads a session has the terminal for itself.
+pub fn is_exposed() -> bool {
+    if nix::unistd::getsid(None) == Ok(nix::unistd::getpid()) {
+        return false;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    open(c"/dev/tty", flags, Mode::empty()).is_ok()
+        || std::io::stdin().is_terminal()
+        || std::io::stdout().is_terminal()
+        || std::io::stderr().is_terminal()
+}
+
+/// Whether this process may read `terminal` and change its mode: a job in the background would be stopped for it.
+pub fn is_foreground(terminal: BorrowedFd<'_>) -> bool {
+    nix::unistd::tcgetpgrp(terminal) == Ok(nix::unistd::getpgrp())
 }
 
 /// The window size of a terminal.

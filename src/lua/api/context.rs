@@ -181,7 +181,7 @@ fn run_in(lua: &Lua, context: &Context, run: Run) -> mlua::Result<Table> {
     }
     env.retain(|(key, _)| !key.to_str().is_some_and(|key| run.env.contains_key(key)));
     env.extend(run.env.into_iter().map(|(key, value)| (key.into(), value.into())));
-    let command = life::Command {
+    let mut command = life::Command {
         argv: run.argv.into_iter().map(Into::into).collect(),
         env,
         dir: run.dir,
@@ -189,7 +189,7 @@ fn run_in(lua: &Lua, context: &Context, run: Run) -> mlua::Result<Table> {
         ..life::Command::default()
     };
     let host = Host::open().map_err(failed)?;
-    let outcome = life::context::run(&host, context, &command, run.timeout);
+    let outcome = life::context::run(&host, context, &mut command, run.timeout);
     // The writing ends: what reads the output sees its end only when they are gone.
     drop(command);
     let output = copier
