@@ -17,8 +17,8 @@ pub(crate) use self::{
     hierarchy::{Hierarchy, hierarchies},
     leak::Before,
     need::Need,
-    runner::{Test, run},
-    trace::{Step, Traced, Victim, points, trace},
+    runner::{NOTE, Test, run},
+    trace::{Step, Traced, Victim, points, sample, trace},
     world::{World, binary, fetch},
 };
 

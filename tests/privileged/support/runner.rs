@@ -29,6 +29,9 @@ use super::world::World;
 const MEMORY_CAP: &str = "4294967296";
 const PROCESS_CAP: &str = "2048";
 
+/// What a test prints behind this is among the last lines of the suite's output, also when the test passes.
+pub(crate) const NOTE: &str = "note: ";
+
 /// One test.
 #[derive(Debug, Clone)]
 pub(crate) struct Test {
@@ -71,9 +74,10 @@ pub(crate) fn run(tests: Vec<Test>, files: &'static [&'static str]) -> ExitCode 
         needs.any(|need| need.is_another_machine() && need.probe().is_err())
     });
     let times = Arc::new(Mutex::new(vec![]));
+    let notes = Arc::new(Mutex::new(BTreeMap::new()));
     let mut trials = vec![];
     for (number, test) in tests.into_iter().enumerate() {
-        let times = Arc::clone(&times);
+        let (times, notes) = (Arc::clone(&times), Arc::clone(&notes));
         let (skipped, probed, open) = (Arc::clone(&skipped), Arc::clone(&probed), Arc::clone(&open));
         trials.push(Trial::ignorable_test(test.name, move || {
             let done = Done(open);
@@ -85,7 +89,7 @@ pub(crate) fn run(tests: Vec<Test>, files: &'static [&'static str]) -> ExitCode 
                 }
                 None => {
                     let began = Instant::now();
-                    let outcome = run_apart(&test, number);
+                    let outcome = run_apart(&test, number, &notes);
                     times.lock().unwrap().push((began.elapsed().as_secs(), test.name));
                     outcome.map(|()| Completion::Completed)
                 }
@@ -121,6 +125,9 @@ pub(crate) fn run(tests: Vec<Test>, files: &'static [&'static str]) -> ExitCode 
     }
     for (name, reason) in &*skipped.lock().unwrap() {
         println!("skipped {name}: {reason}");
+    }
+    for (name, note) in &*notes.lock().unwrap() {
+        println!("note {name}: {note}");
     }
     conclusion.exit_code()
 }
@@ -162,7 +169,11 @@ fn own_name() -> String {
 }
 
 /// In the suite: starts the test's process, waits for it, cleans up after it.
-fn run_apart(test: &Test, number: usize) -> Result<(), Failed> {
+fn run_apart(
+    test: &Test,
+    number: usize,
+    notes: &Mutex<BTreeMap<&'static str, String>>,
+) -> Result<(), Failed> {
     let cgroup = format!("{}-{number}", own_name());
     let runner = format!("{cgroup}-runner");
     let dir = tempfile::Builder::new().prefix(&format!("{cgroup}.")).tempdir()?;
@@ -199,17 +210,22 @@ fn run_apart(test: &Test, number: usize) -> Result<(), Failed> {
     let _ = child.kill();
     let _ = child.wait();
     let log = fs::read(dir.path().join("log")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&log);
+    let own: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(NOTE)).collect();
+    if !own.is_empty() {
+        notes.lock().unwrap().insert(test.name, own.join("; "));
+    }
     if let Err(error) = dir.close() {
         failure.push(format!("the test's files cannot be removed: {error}"));
     }
     if failure.is_empty() {
         // The thorough tests say how far they went.
         if env::var_os("HOSTEL_THOROUGH").is_some() && !log.is_empty() {
-            println!("--- {}\n{}", test.name, String::from_utf8_lossy(&log));
+            println!("--- {}\n{text}", test.name);
         }
         return Ok(());
     }
-    failure.push(String::from_utf8_lossy(&log).into_owned());
+    failure.push(text.into_owned());
     Err(Failed::from(failure.join("\n")))
 }
 

@@ -391,7 +391,7 @@ fn changes(pid: Pid, call: i64) -> bool {
 
 /// Every step; but of a system call that one process makes more than 18 times (it copies a tree) the first six, the
 /// last six, and six spread over those between, after each of which the same goes on.
-pub(crate) fn points(steps: &[Step], apart: usize) -> Vec<Step> {
+pub(crate) fn points(steps: &[Step]) -> Vec<Step> {
     const ENDS: usize = 6;
     let mut calls: BTreeMap<(&str, i64), Vec<&Step>> = BTreeMap::new();
     for step in steps {
@@ -410,5 +410,16 @@ pub(crate) fn points(steps: &[Step], apart: usize) -> Vec<Step> {
     }
     let place = |step: &Step| steps.iter().position(|other| other == step);
     points.sort_by_key(|step| place(step));
-    points.into_iter().step_by(apart).cloned().collect()
+    points.into_iter().cloned().collect()
+}
+
+/// `most` of `points`, spread evenly, the first and the last among them; all where there are no more.
+pub(crate) fn sample(points: Vec<Step>, most: usize) -> Vec<Step> {
+    let last = points.len().saturating_sub(1);
+    if points.len() <= most {
+        return points;
+    }
+    (0..most)
+        .map(|nth| points[nth * last / (most - 1)].clone())
+        .collect()
 }
