@@ -12,6 +12,9 @@ for _, name in ipairs { "atan2", "cosh", "frexp", "ldexp", "log10", "pow", "sinh
   math[name] = nil
 end
 
+-- A workflow takes note of everything, signals and deadlines too.
+host.pcall = raw_pcall
+
 -- Through a protected call goes one result, a table of all: mlua's `pcall` makes no room for what it adds to many.
 local function packed(pack_all, f, ...)
   return pack_all(f(...))

@@ -152,6 +152,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     resume::Resume,
     kill::Kill,
     run::Run,
+    flow::Flow,
     context::Context,
     bind::Bind,
     chroot::Chroot,

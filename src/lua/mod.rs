@@ -36,6 +36,7 @@ mod value;
 mod vm;
 mod vocabulary;
 mod words;
+pub mod workflow;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

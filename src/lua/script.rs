@@ -78,18 +78,178 @@ fn fail(code: Code, message: String) -> Diagnostics {
     Diagnostics::one(Diagnostic::new(code, message, None))
 }
 
-/// Runs a script.
+/// A script's text, and what it is called.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// As it is named in messages: its path, or `embedded:NAME`.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// What a shipped script is called in messages and journals, before its name.
+const EMBEDDED: &str = "embedded:";
+
+/// The scripts that hostel ships.
+pub(super) const SHIPPED: &[(&str, &str)] = &[];
+
+/// Where the operator's own scripts are.
+const SCRIPTS: &str = "/etc/hostel/scripts";
+
+impl Script {
+    /// The script of this file.
+    pub fn read(file: &Path) -> Result<Self, Diagnostics> {
+        Ok(Self {
+            name: file.display().to_string(),
+            text: trusted(file)?,
+        })
+    }
+
+    /// The script that is meant: a file, or a name that is looked for as `scripts/NAME.lua`, in /etc/hostel/scripts,
+    /// and among those that hostel ships.
+    pub fn find(given: &Path) -> Result<Self, Diagnostics> {
+        let name = given.to_string_lossy();
+        if let Some(name) = name.strip_prefix(EMBEDDED) {
+            return Self::shipped(name).ok_or_else(|| unknown(name));
+        }
+        if given.components().count() != 1 || given.exists() {
+            return Self::read(given);
+        }
+        let here = Path::new("scripts").join(given).with_extension("lua");
+        if here.exists() {
+            // The folder was not chosen by who typed the name: its scripts must be of somebody who could become him.
+            let owner = std::fs::metadata(&here)
+                .map(|meta| meta.uid())
+                .unwrap_or(u32::MAX);
+            if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+                let message = format!("`{}` belongs to user {owner}", here.display());
+                let diagnostic = Diagnostic::new(Code::Read, message, None);
+                let help = format!("name it by its path if you trust it: ./{}", here.display());
+                return Err(Diagnostics::one(diagnostic.with_help(Some(help))));
+            }
+            return Self::read(&here);
+        }
+        let there = Path::new(SCRIPTS).join(given).with_extension("lua");
+        if there.exists() {
+            return Self::read(&there);
+        }
+        if given.extension().is_some() {
+            return Self::read(given);
+        }
+        Self::shipped(&name).ok_or_else(|| unknown(&name))
+    }
+
+    fn shipped(name: &str) -> Option<Self> {
+        let (name, text) = SHIPPED.iter().find(|(known, _)| *known == name)?;
+        Some(Self {
+            name: format!("{EMBEDDED}{name}"),
+            text: (*text).to_owned(),
+        })
+    }
+
+    /// Every script that can be run by its name: the name, where it is, what its first line says.
+    pub fn list() -> Vec<(String, String, String)> {
+        let mut found: Vec<(String, String, String)> = Vec::new();
+        let mut add = |name: String, place: String, text: &str| {
+            if !found.iter().any(|(known, ..)| *known == name) {
+                found.push((name, place, about(text)));
+            }
+        };
+        for dir in ["scripts", SCRIPTS] {
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.extension().is_some_and(|end| end == "lua")
+                    && let Some(name) = path.file_stem().and_then(|name| name.to_str())
+                    && let Ok(text) = require::read_source(&path)
+                {
+                    add(name.to_owned(), path.display().to_string(), &text);
+                }
+            }
+        }
+        for (name, text) in SHIPPED {
+            add((*name).to_owned(), "hostel".to_owned(), text);
+        }
+        found.sort();
+        found
+    }
+
+    /// Whether its text speaks of workflows. Only such a one may be run to find out what its arguments are.
+    pub fn is_workflow(&self) -> bool {
+        self.text.contains("hostel.flow")
+    }
+
+    /// The comment at its beginning.
+    pub fn comment(&self) -> String {
+        let lines = self.text.lines().skip_while(|line| line.starts_with("#!"));
+        let lines = lines.map_while(|line| line.strip_prefix("--"));
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(line.trim_start_matches('-').trim_start_matches(' '));
+            text.push('\n');
+        }
+        text
+    }
+
+    /// The SHA-256 of what `name` of a journal's sources is now; `None` when it cannot be read.
+    pub(super) fn hash_of(name: &str) -> Option<String> {
+        let text = match name.strip_prefix(EMBEDDED) {
+            Some(name) => Self::shipped(name)?.text,
+            None => require::read_source(Path::new(name)).ok()?,
+        };
+        Some(evaluate::sha256(text.as_bytes()))
+    }
+
+    /// A source's name as a journal has it: it does not depend on where hostel is run.
+    pub(super) fn lasting(name: &str) -> String {
+        if name.starts_with(EMBEDDED) {
+            return name.to_owned();
+        }
+        std::path::absolute(name).map_or_else(|_| name.to_owned(), |path| path.display().to_string())
+    }
+}
+
+fn about(text: &str) -> String {
+    let first = text
+        .lines()
+        .find(|line| !line.starts_with("#!"))
+        .unwrap_or_default();
+    let first = first.trim_start_matches('-').trim();
+    first.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn unknown(name: &str) -> Diagnostics {
+    let names = Script::list();
+    let message = format!("there is no script `{}`", name.escape_debug());
+    let help = match crate::guest::caps::nearest(name, names.iter().map(|(name, ..)| name.as_str())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`hostel run` without a name lists them; a file has a `/` or an ending".to_owned(),
+    };
+    Diagnostics::one(Diagnostic::new(Code::Read, message, None).with_help(Some(help)))
+}
+
+/// A script that has run to its end, and what it returned.
+pub struct Loaded {
+    pub(super) vm: Vm,
+    pub(super) script: Script,
+    pub(super) returned: Value,
+}
+
+/// Runs the script of a file, and the workflow if it returns one.
 pub fn run(file: &Path, args: &Args) -> Result<(), Failed> {
-    let text = trusted(file)?;
-    let name = file.display().to_string();
+    load(&Script::read(file)?, args).map(drop)
+}
+
+/// Runs a script.
+pub fn load(script: &Script, args: &Args) -> Result<Loaded, Failed> {
+    let file = Path::new(&script.name);
     let folder = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
     let state = Rc::new(RefCell::new(State {
         sources: vec![Source {
-            name: name.clone(),
-            text: text.clone(),
+            name: script.name.clone(),
+            text: script.text.clone(),
             is_own: false,
         }],
         folder,
@@ -100,27 +260,37 @@ pub fn run(file: &Path, args: &Args) -> Result<(), Failed> {
     let chunk = vm
         .lua
         // A script that is run by its path begins with `#!`.
-        .load(if text.starts_with('#') {
-            format!("--{text}")
+        .load(if script.text.starts_with('#') {
+            format!("--{}", script.text)
         } else {
-            text
+            script.text.clone()
         })
-        .set_name(format!("@{name}"))
+        .set_name(format!("@{}", script.name))
         .set_mode(mlua::chunk::ChunkMode::Text);
     let outcome = match chunk.into_function() {
-        Ok(function) => vm.call(
+        Ok(function) => vm.ask(
             &function,
             args.words.iter().cloned().collect::<mlua::Variadic<String>>(),
         ),
         Err(error) => Err(Value::Error(Box::new(error))),
     };
-    outcome.map_err(|error| Failed {
-        diagnostics: Diagnostics::one(evaluate::describe(&vm, &error, &EvalOptions::default())),
-        signal: vm
-            .lua
-            .app_data_ref::<Signalled>()
-            .and_then(|signalled| signalled.0.get()),
-    })
+    match outcome {
+        Ok(mut returned) => Ok(Loaded {
+            returned: returned.pop_front().unwrap_or(Value::Nil),
+            script: script.clone(),
+            vm,
+        }),
+        Err(error) => Err(failed(&vm, &error)),
+    }
+}
+
+/// What ended a script.
+pub(super) fn failed(vm: &Vm, error: &Value) -> Failed {
+    let signalled = vm.lua.app_data_ref::<Signalled>();
+    Failed {
+        diagnostics: Diagnostics::one(evaluate::describe(vm, error, &EvalOptions::default())),
+        signal: signalled.and_then(|signalled| signalled.0.get()),
+    }
 }
 
 /// The text of a file. Whoever can write what root runs is root.
@@ -143,6 +313,8 @@ pub(super) fn trusted(file: &Path) -> Result<String, Diagnostics> {
 pub(super) fn machine(state: Shared, args: &Args) -> mlua::Result<Vm> {
     let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::new().catch_rust_panics(false))?;
     lua.set_app_data(Signalled::default());
+    lua.set_app_data(api::Deadline::default());
+    lua.set_app_data(api::flow::Planning::default());
     let globals = lua.globals();
     let package: Table = globals.get("package")?;
     // No C modules: they could do anything to this process.
@@ -178,7 +350,9 @@ pub(super) fn machine(state: Shared, args: &Args) -> mlua::Result<Vm> {
     vm.lua
         .load(text)
         .set_name("@stdlib-lua/script.lua")
-        .call::<()>(host)?;
+        .call::<()>(host.clone())?;
+    vm.lua
+        .set_named_registry_value(api::RAW_PCALL, host.get::<mlua::Function>("pcall")?)?;
     vm::fill_pool(&vm.lua)?;
     let triggers = HookTriggers::new().every_nth_instruction(STRIDE);
     vm.lua
@@ -222,6 +396,10 @@ fn search(lua: &Lua, shared: &Shared, name: &str) -> mlua::Result<(Value, Option
             mlua::Error::from(raised.word(name))
         })?;
         return chunk(lua, shared, path.display().to_string(), text, false);
+    }
+    if let Some(module) = api::native(lua, name)? {
+        let module = lua.create_function(move |_, ()| Ok(module.clone()))?;
+        return Ok((Value::Function(module), Some(name.to_owned())));
     }
     if let Some(text) = require::STDLIB
         .get_file(&relative)

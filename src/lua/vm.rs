@@ -210,3 +210,39 @@ fn count_line(state: &Shared, debug: &mlua::debug::Debug<'_>) {
         *lines.entry(line).or_default() += 1;
     }
 }
+
+impl Vm {
+    /// Calls a function as [`Vm::call`] does, and gives its results.
+    pub(crate) fn ask(
+        &self,
+        function: &Function,
+        args: impl mlua::IntoLuaMulti,
+    ) -> Result<MultiValue, Value> {
+        let kept: Rc<RefCell<MultiValue>> = Rc::default();
+        let all = Rc::clone(&kept);
+        let prepare = || -> mlua::Result<(Function, MultiValue)> {
+            let keep = self.lua.create_function(move |_, results: MultiValue| {
+                *all.borrow_mut() = results;
+                Ok(())
+            })?;
+            // Without its names, as `without_results`.
+            let keeping: Function = self
+                .lua
+                .load("return function(keep, f, ...) keep(f(...)) end")
+                .eval()?;
+            let keeping = self
+                .lua
+                .load(keeping.dump(true))
+                .set_mode(mlua::chunk::ChunkMode::Binary)
+                .into_function()?;
+            let mut given = MultiValue::new();
+            given.push_back(Value::Function(keep));
+            given.push_back(Value::Function(function.clone()));
+            given.extend(args.into_lua_multi(&self.lua)?);
+            Ok((keeping, given))
+        };
+        let (keeping, given) = prepare().map_err(|err| Value::Error(Box::new(err)))?;
+        self.call(&keeping, given)?;
+        Ok(kept.take())
+    }
+}

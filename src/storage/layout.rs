@@ -6,6 +6,7 @@
 //! images/KEY/rootfs/        a prepared image, shared by the guests made from it (may be a link)
 //! xid/N -> NAME             who has which context id (xid.rs)
 //! lock/NAME                 one command a guest at a time (lock.rs)
+//! flows/ID/                 the journal of a workflow's run, and its lock (flow.rs)
 //! tmp/                      what is being made; swept when its maker is gone (scratch.rs)
 //! ```
 
@@ -101,6 +102,11 @@ impl Layout {
         self.xids().join(xid.to_string())
     }
 
+    /// The journals of workflows.
+    pub fn flows(&self) -> PathBuf {
+        self.root.join("flows")
+    }
+
     /// Makes what is missing, each directory for its owner alone, and refuses a state directory that anybody
     /// else could write to or replace: every file below is believed.
     pub fn ensure(&self) -> Result<()> {
@@ -113,6 +119,7 @@ impl Layout {
             self.tmp(),
             self.locks(),
             self.xids(),
+            self.flows(),
         ] {
             make_private(&dir)?;
             trusted(&dir, Sticky::Refused)?;

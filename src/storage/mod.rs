@@ -5,6 +5,7 @@
 //! never by a path that the guest can bend.
 
 pub mod fill;
+pub mod flow;
 pub mod image;
 pub mod inside;
 pub mod layout;

@@ -179,7 +179,7 @@ fn damaged(path: &Path, what: &str) -> Error {
 
 /// Writes a sibling, makes it durable, renames it over `path`, and makes the rename durable. For its owner alone:
 /// a specification carries secrets.
-fn replace(path: &Path, text: &[u8]) -> Result<()> {
+pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
     let sibling = path.with_extension(format!("{}.new", scratch::unique()));
     let write = || {
         let mut file = OpenOptions::new()

@@ -4,9 +4,13 @@
 //! so a verb that waits sees `EINTR`, asks [`check`], and undoes what it did. Handlers, unlike ignored signals,
 //! are reset by `execve(2)`: what hostel runs starts with the default dispositions.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal, sigaction};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 
 use crate::error::Context as _;
 use crate::{Error, Kind, Result};
@@ -20,6 +24,56 @@ extern "C" fn note(number: libc::c_int) {
 }
 
 extern "C" fn nothing(_: libc::c_int) {}
+
+/// Whether the time of [`Alarm`] is over.
+static EXPIRED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn expire(_: libc::c_int) {
+    EXPIRED.store(true, Ordering::Relaxed);
+}
+
+/// After the time is over, SIGALRM comes again and again: one that comes between a look at [`pending`] and the call
+/// that blocks would otherwise be lost.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A time after which blocking calls are interrupted and [`pending`] is SIGALRM, as if the user had asked to end.
+/// One at a time in a process. A child does not inherit it.
+pub struct Alarm(Timer);
+
+impl Alarm {
+    /// Makes it; it does nothing before [`Alarm::set`].
+    ///
+    /// # Errors
+    /// [`Kind::System`] when the kernel has no timer left (`RLIMIT_SIGPENDING`).
+    pub fn new() -> Result<Self> {
+        install(Signal::SIGALRM, expire)?;
+        let event = SigEvent::new(SigevNotify::SigevSignal {
+            signal: Signal::SIGALRM,
+            si_value: 0,
+        });
+        Timer::new(ClockId::CLOCK_MONOTONIC, event)
+            .map(Self)
+            .context(|| "make a timer")
+    }
+
+    /// Begins anew: the time is over after `left`; `None` is never.
+    ///
+    /// # Errors
+    /// [`Kind::System`] if `timer_settime(2)` fails, which it does not for such times.
+    pub fn set(&mut self, left: Option<Duration>) -> Result<()> {
+        let (first, again) = match left {
+            None => (Duration::ZERO, Duration::ZERO),
+            // Zero would mean never.
+            Some(left) => (left.max(Duration::from_nanos(1)), AGAIN),
+        };
+        let expiration = Expiration::IntervalDelayed(TimeSpec::from(first), TimeSpec::from(again));
+        self.0
+            .set(expiration, TimerSetTimeFlags::empty())
+            .context(|| "set a timer")?;
+        EXPIRED.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
 
 /// Notes SIGINT, SIGTERM and SIGHUP from now on, and turns SIGPIPE into `EPIPE`.
 ///
@@ -40,18 +94,26 @@ pub fn watch() -> Result<()> {
     Ok(())
 }
 
-/// The signal that asked us to end, if one did.
+/// The signal that asked us to end, if one did; SIGALRM when it was an [`Alarm`].
 pub fn pending() -> Option<Signal> {
-    Signal::try_from(PENDING.load(Ordering::Relaxed)).ok()
+    let asked = Signal::try_from(PENDING.load(Ordering::Relaxed)).ok();
+    asked.or_else(|| is_expired().then_some(Signal::SIGALRM))
+}
+
+/// Whether the time of an [`Alarm`] is over.
+pub fn is_expired() -> bool {
+    EXPIRED.load(Ordering::Relaxed)
 }
 
 /// Fails once a signal has asked us to end.
 ///
 /// # Errors
-/// [`Kind::Interrupted`], with the signal's name. The command line exits with 128 + its number.
+/// [`Kind::Interrupted`], with the signal's name. The command line exits with 128 + its number. [`Kind::Timeout`] when
+/// it was an [`Alarm`].
 pub fn check() -> Result<()> {
     match pending() {
         None => Ok(()),
+        Some(Signal::SIGALRM) => Err(Error::new(Kind::Timeout, "the deadline is over")),
         Some(signal) => Err(Error::new(
             Kind::Interrupted,
             format!("interrupted by {}", signal.as_str()),
@@ -100,5 +162,20 @@ mod tests {
         assert_eq!(err.to_string(), "interrupted by SIGTERM");
         forget();
         assert!(check().is_ok());
+
+        let mut alarm = Alarm::new().unwrap();
+        alarm.set(Some(Duration::from_millis(1))).unwrap();
+        // Any thread of the test program may be the one that is interrupted.
+        while !is_expired() {
+            std::thread::yield_now();
+        }
+        assert_eq!(pending(), Some(Signal::SIGALRM));
+        assert_eq!(check().unwrap_err().kind(), Kind::Timeout);
+        nix::sys::signal::raise(Signal::SIGINT).unwrap();
+        assert_eq!(pending(), Some(Signal::SIGINT));
+        forget();
+        assert_eq!(pending(), Some(Signal::SIGALRM));
+        alarm.set(None).unwrap();
+        assert_eq!(pending(), None);
     }
 }

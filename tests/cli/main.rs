@@ -18,6 +18,7 @@ mod editor;
 mod enter;
 mod exec;
 mod explain;
+mod flow;
 mod gc;
 mod general;
 mod help;

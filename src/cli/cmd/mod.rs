@@ -14,6 +14,7 @@ pub(crate) mod doctor;
 pub(crate) mod enter;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod flow;
 pub(crate) mod gc;
 pub(crate) mod help;
 pub(crate) mod host;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::command::flush;
 use super::failure::{check, raise, text};
+use super::flow::effect;
 use super::take::options;
 use crate::error::Context as _;
 use crate::guest::{GuestName, schema};
@@ -44,6 +45,7 @@ pub(super) fn apply(lua: &Lua, (recipe, table): (Value, Option<Table>)) -> mlua:
         None => Options::default(),
     };
     check(lua)?;
+    effect(lua, "apply")?;
     flush(lua);
     let plan = carry_out(&recipe, options).map_err(|err| raise(lua, "apply", &err))?;
     let done = lua.create_table()?;

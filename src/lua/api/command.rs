@@ -8,7 +8,9 @@ use mlua::{AnyUserData, Lua, Table, Value};
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 
+use super::deadline::bound;
 use super::failure::{check, interrupted, mistake, raise};
+use super::flow::effect;
 use super::streams::{Captured, Streams};
 use super::take::options;
 use crate::guest::schema::Record;
@@ -110,6 +112,7 @@ fn named(lua: &Lua, table: &Table) -> mlua::Result<Table> {
 /// Runs a command in a guest. The outer result is what cannot be expected, the inner one what the kernel says.
 pub(super) fn exec(lua: &Lua, word: &str, guest: &GuestName, run: Run) -> mlua::Result<crate::Result<Table>> {
     check(lua)?;
+    effect(lua, word)?;
     flush(lua);
     let user = match run.user.as_deref().map(str::parse) {
         None => None,
@@ -136,8 +139,8 @@ pub(super) fn exec(lua: &Lua, word: &str, guest: &GuestName, run: Run) -> mlua::
         Streams::of_caller()
     };
     let streams = streams.map_err(|err| raise(lua, word, &err))?;
-    let outcome =
-        Host::open().and_then(|host| exec::exec_with(&host, guest, &request, streams.fds, run.timeout));
+    let outcome = Host::open()
+        .and_then(|host| exec::exec_with(&host, guest, &request, streams.fds, bound(lua, run.timeout)));
     let output = streams.copier.finish().map_err(|err| raise(lua, word, &err))?;
     match outcome {
         Ok(outcome) => result(lua, &outcome, run.is_captured.then_some(output)).map(Ok),
@@ -152,6 +155,10 @@ pub(super) fn result(lua: &Lua, outcome: &Outcome, output: Option<Captured>) -> 
             lua,
             Signal::try_from(signal).unwrap_or(Signal::SIGINT),
         ));
+    }
+    if outcome.is_timed_out {
+        // A step's deadline that ended the command ends the step.
+        check(lua)?;
     }
     let result = lua.create_table()?;
     match outcome.ended {

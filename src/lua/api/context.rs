@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::command::{self, Run};
 use super::confine::{WORDS, confine};
+use super::deadline::bound;
 use super::failure::{check, mistake, raise};
+use super::flow::effect;
 use super::streams::Streams;
 use super::take::options;
 use crate::guest::{Context, GuestName, Hostname, Identity, Isolate, Xid, schema};
@@ -165,6 +167,7 @@ fn plan(lua: &Lua, steps: Vec<String>) -> mlua::Result<Table> {
 
 fn run_in(lua: &Lua, context: &Context, run: Run) -> mlua::Result<Table> {
     check(lua)?;
+    effect(lua, "run")?;
     command::flush(lua);
     let failed = |err: crate::Error| raise(lua, "run", &err);
     let (fds, copier) = if run.is_captured {
@@ -189,7 +192,7 @@ fn run_in(lua: &Lua, context: &Context, run: Run) -> mlua::Result<Table> {
         ..life::Command::default()
     };
     let host = Host::open().map_err(failed)?;
-    let outcome = life::context::run(&host, context, &mut command, run.timeout);
+    let outcome = life::context::run(&host, context, &mut command, bound(lua, run.timeout));
     // The writing ends: what reads the output sees its end only when they are gone.
     drop(command);
     let output = copier

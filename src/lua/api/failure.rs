@@ -21,6 +21,21 @@ pub(in crate::lua) struct Failure {
     pub(in crate::lua) at: Option<(String, usize)>,
 }
 
+impl Failure {
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn of(lua: &Lua, err: &Error) -> Self {
+        Self {
+            kind: err.kind(),
+            message: err.to_string(),
+            hint: err.hint().map(str::to_owned),
+            at: Some(caller(lua)).filter(|(file, _)| !file.is_empty()),
+        }
+    }
+}
+
 impl UserData for Failure {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_field_method_get("kind", |_, this| Ok(this.kind.as_str()));
@@ -52,7 +67,7 @@ pub(super) fn mistake(word: &str, message: impl std::fmt::Display) -> mlua::Erro
 
 /// A failure, raised at the script's line.
 pub(super) fn raise(lua: &Lua, word: &str, err: &Error) -> mlua::Error {
-    if err.kind() == Kind::Interrupted {
+    if err.kind() == Kind::Interrupted || interrupt::is_expired() {
         return interrupted(lua, interrupt::pending().unwrap_or(Signal::SIGINT));
     }
     let mut raised = Raised::new(Code::Runtime, format!("{word}: {err}"))
@@ -66,6 +81,11 @@ pub(super) fn raise(lua: &Lua, word: &str, err: &Error) -> mlua::Error {
 /// The end of the script by a signal. It is taken: what the script does while it unwinds is not interrupted by it
 /// again.
 pub(in crate::lua) fn interrupted(lua: &Lua, signal: Signal) -> mlua::Error {
+    if signal == Signal::SIGALRM {
+        let mut raised = Raised::new(Code::Deadline, "the deadline is over").kind(Kind::Timeout);
+        raised.at = Some(caller(lua)).filter(|(file, _)| !file.is_empty());
+        return raised.into();
+    }
     interrupt::forget();
     if let Some(signalled) = lua.app_data_ref::<Signalled>() {
         signalled.0.set(Some(signal));
@@ -88,15 +108,21 @@ pub(super) fn or_absent<T>(lua: &Lua, word: &str, result: Result<T>) -> Outcome<
     match result {
         Ok(value) => Ok((Some(value), None)),
         Err(err) if matches!(err.kind(), Kind::NotFound | Kind::State) => {
-            let failure = Failure {
-                kind: err.kind(),
-                message: err.to_string(),
-                hint: err.hint().map(str::to_owned),
-                at: Some(caller(lua)),
-            };
-            Ok((None, Some(failure)))
+            Ok((None, Some(Failure::of(lua, &err))))
         }
         Err(err) => Err(raise(lua, word, &err)),
+    }
+}
+
+/// A result where every failure is one that can be expected: data from elsewhere, a file, another machine. What ends
+/// the script, a signal or a deadline, is raised.
+pub(super) fn or_failure<T>(lua: &Lua, result: Result<T>) -> Outcome<T> {
+    match result {
+        Ok(value) => Ok((Some(value), None)),
+        Err(err) if err.kind() == Kind::Interrupted || interrupt::is_expired() => {
+            Err(raise(lua, "interrupted", &err))
+        }
+        Err(err) => Ok((None, Some(Failure::of(lua, &err)))),
     }
 }
 
@@ -120,7 +146,8 @@ pub(in crate::lua) fn caught(lua: &Lua, problem: Value) -> mlua::Result<Value> {
         };
         return lua.create_string(&text).map(Value::String);
     };
-    if raised.kind == Some(Kind::Interrupted) {
+    // A deadline holds until the workflow has taken note of it, which sets the next.
+    if raised.kind == Some(Kind::Interrupted) || (raised.code == Code::Deadline && interrupt::is_expired()) {
         return Err(raised.clone().into());
     }
     let failure = Failure {

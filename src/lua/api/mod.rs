@@ -5,16 +5,22 @@
 //! `nil, err` where that can be expected; everything else is raised too, and `pcall` gives the same `err`.
 
 mod apply;
+pub(super) mod arguments;
 mod command;
 mod confine;
 pub(super) mod context;
+mod deadline;
 mod failure;
+pub(super) mod flow;
 pub(super) mod guest;
+pub(super) mod json;
 mod streams;
 mod take;
+mod time;
 
 use mlua::{Lua, Table};
 
+pub(super) use deadline::Deadline;
 pub(super) use failure::{Failure, Signalled, caught, interrupted};
 
 /// The module.
@@ -25,4 +31,19 @@ pub(super) fn module(lua: &Lua) -> mlua::Result<Table> {
     guest::register(lua, &module)?;
     module.set("apply", lua.create_function(apply::apply)?)?;
     Ok(module)
+}
+
+pub(super) use time::{rfc3339_now, rfc3339_of};
+
+/// Where Lua's own `pcall` is kept, from which nothing is hidden.
+pub(super) const RAW_PCALL: &str = "hostel.pcall";
+
+/// A module of Rust by its name, such as `hostel.json`.
+pub(super) fn native(lua: &Lua, name: &str) -> mlua::Result<Option<Table>> {
+    Ok(Some(match name {
+        "hostel.flow.core" => flow::module(lua)?,
+        "hostel.json" => json::module(lua)?,
+        "hostel.time" => time::module(lua)?,
+        _ => return Ok(None),
+    }))
 }

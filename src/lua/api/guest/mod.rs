@@ -7,14 +7,30 @@ use mlua::{Lua, LuaSerdeExt as _, MetaMethod, Table, UserData, UserDataFields, U
 
 use super::command::{self, Run};
 use super::failure::{Outcome, check, mistake, or_absent, raise, text};
+use super::flow::effect;
 use crate::guest::{GuestName, Xid, schema};
 use crate::life::{Host, observe};
 use crate::storage::state;
 
 /// A guest that was applied.
 pub(in crate::lua) struct Handle {
-    name: GuestName,
-    xid: Xid,
+    pub(super) name: GuestName,
+    /// `None` when only the name was given, as in a plan.
+    pub(super) xid: Option<Xid>,
+}
+
+/// A guest from a workflow's journal. It may be gone: its methods say so.
+pub(super) fn thawed(kept: &Table) -> mlua::Result<Handle> {
+    let name: String = kept.get("name")?;
+    let name = name
+        .parse()
+        .map_err(|invalid: crate::guest::Invalid| mistake("guest", invalid.message))?;
+    let xid: Option<u32> = kept.get("xid")?;
+    let xid = xid
+        .map(Xid::new)
+        .transpose()
+        .map_err(|invalid| mistake("guest", invalid.message))?;
+    Ok(Handle { name, xid })
 }
 
 /// Adds `guest` and `guests`.
@@ -48,13 +64,16 @@ fn find(name: &GuestName) -> crate::Result<Handle> {
     let applied = observe::applied(&Host::open()?, name)?;
     Ok(Handle {
         name: name.clone(),
-        xid: applied.xid,
+        xid: Some(applied.xid),
     })
 }
 
 /// A verb: refused once a signal has come, `nil, err` for what is not there or not in the state for it.
 fn act<T>(lua: &Lua, word: &str, verb: impl FnOnce(&Host) -> crate::Result<T>) -> Outcome<T> {
     check(lua)?;
+    if word != "status" {
+        effect(lua, word)?;
+    }
     command::flush(lua);
     or_absent(lua, word, Host::open().and_then(|host| verb(&host)))
 }
@@ -62,7 +81,7 @@ fn act<T>(lua: &Lua, word: &str, verb: impl FnOnce(&Host) -> crate::Result<T>) -
 impl UserData for Handle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_field_method_get("name", |_, this| Ok(this.name.as_str().to_owned()));
-        fields.add_field_method_get("xid", |_, this| Ok(this.xid.get()));
+        fields.add_field_method_get("xid", |_, this| Ok(this.xid.map(Xid::get)));
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
