@@ -118,9 +118,7 @@ impl Script {
         let here = Path::new("scripts").join(given).with_extension("lua");
         if here.exists() {
             // The folder was not chosen by who typed the name: its scripts must be of somebody who could become him.
-            let owner = std::fs::metadata(&here)
-                .map(|meta| meta.uid())
-                .unwrap_or(u32::MAX);
+            let owner = std::fs::metadata(&here).map_or(u32::MAX, |meta| meta.uid());
             if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
                 let message = format!("`{}` belongs to user {owner}", here.display());
                 let diagnostic = Diagnostic::new(Code::Read, message, None);

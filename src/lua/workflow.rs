@@ -28,6 +28,10 @@ pub struct Workflow {
 
 /// A step that would be taken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a record for a program: each is a fact of its own"
+)]
 pub struct Planned {
     /// Its name.
     pub name: String,
@@ -132,7 +136,7 @@ impl Workflow {
 
     /// Runs it.
     pub fn run(&self, layout: &Layout, typed: &Json) -> Result<Ended, Failed> {
-        let (hold, id) = Hold::create(layout, &self.name).map_err(as_failed)?;
+        let (hold, id) = Hold::create(layout, &self.name).map_err(|err| as_failed(&err))?;
         let now = super::api::rfc3339_now();
         let journal = Journal {
             id,
@@ -161,15 +165,15 @@ impl Workflow {
         force: bool,
     ) -> Result<Ended, Failed> {
         if self.name != journal.flow {
-            return Err(as_failed(changed(
+            return Err(as_failed(&changed(
                 journal,
                 &format!("the script is now the workflow `{}`", self.name),
             )));
         }
-        let hold = Hold::take(layout, &journal.id).map_err(as_failed)?;
+        let hold = Hold::take(layout, &journal.id).map_err(|err| as_failed(&err))?;
         // It may have changed before the lock was taken.
-        let journal = flow::read(layout, &journal.id).map_err(as_failed)?;
-        may(&journal, what, force).map_err(as_failed)?;
+        let journal = flow::read(layout, &journal.id).map_err(|err| as_failed(&err))?;
+        may(&journal, what, force).map_err(|err| as_failed(&err))?;
         let mode = match what {
             Again::Resume => "resume",
             Again::Undo => "undo",
@@ -219,7 +223,7 @@ impl Workflow {
         };
         core::close(&vm.lua);
         Ok(Ended {
-            journal: flow::read(layout, &journal.id).map_err(as_failed)?,
+            journal: flow::read(layout, &journal.id).map_err(|err| as_failed(&err))?,
             failed,
         })
     }
@@ -233,7 +237,7 @@ fn sources(state: &state::State) -> std::collections::BTreeMap<String, String> {
 }
 
 /// A failure outside of Lua, in the form of one inside.
-fn as_failed(err: Error) -> Failed {
+fn as_failed(err: &Error) -> Failed {
     let diagnostic = Diagnostic::new(Code::Flow, err.to_string(), None);
     Diagnostics::one(diagnostic.with_help(err.hint().map(str::to_owned))).into()
 }

@@ -15,25 +15,25 @@ end
 struct Trail {
     place: Place,
     script: String,
-    trail: String,
+    path: String,
 }
 
 impl Trail {
     fn new(body: &str) -> Self {
         let place = Place::new();
         let script = place.file("w.lua", &format!("{TRAIL}{body}"));
-        let trail = place.path("trail").to_str().unwrap().to_owned();
-        Self { place, script, trail }
+        let path = place.path("trail").to_str().unwrap().to_owned();
+        Self { place, script, path }
     }
 
     fn run(&self, more: &[&str]) -> Run {
-        let mut args = vec!["run", &self.script, "--trail", &self.trail];
+        let mut args = vec!["run", &self.script, "--trail", &self.path];
         args.extend(more);
         self.place.run(&args)
     }
 
     fn seen(&self) -> String {
-        let text = std::fs::read_to_string(&self.trail).unwrap_or_default();
+        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         text.lines().collect::<Vec<_>>().join(" ")
     }
 
@@ -332,7 +332,7 @@ return flow.define "late" {
 }"#,
     );
     for how in ["sleep", "loop"] {
-        let _ = std::fs::remove_file(&t.trail);
+        let _ = std::fs::remove_file(&t.path);
         let run = t.run(&["--how", how]);
         assert_eq!(run.code, 1, "{}", run.stderr);
         assert!(run.stderr.contains("the deadline is over"), "{}", run.stderr);
@@ -382,7 +382,7 @@ return flow.define "c" {
     assert_eq!(t.journal()["state"], "failed");
     let undo = t.place.run(&["flow", "undo", &id]);
     assert!(undo.stderr.contains("point of no return"), "{}", undo.stderr);
-    std::fs::write(format!("{}.go", t.trail), "").unwrap();
+    std::fs::write(format!("{}.go", t.path), "").unwrap();
     let resume = t.place.run(&["flow", "resume", &id]);
     assert_eq!(resume.code, 0, "{}", resume.stderr);
     assert_eq!(t.seen(), "+one commit +after +after");
@@ -405,7 +405,7 @@ return flow.define "s" {
     );
     let mut child = t
         .place
-        .command(&["run", &t.script, "--trail", &t.trail])
+        .command(&["run", &t.script, "--trail", &t.path])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -475,7 +475,7 @@ return flow.define "once" {
     );
     assert_eq!(t.run(&[]).code, 137);
     let id = t.id();
-    std::fs::write(format!("{}.go", t.trail), "").unwrap();
+    std::fs::write(format!("{}.go", t.path), "").unwrap();
     let resume = t.place.run(&["flow", "resume", &id]);
     assert!(resume.stderr.contains("may not run twice"), "{}", resume.stderr);
     assert_eq!(t.place.run(&["flow", "resume", "--force", &id]).code, 0);

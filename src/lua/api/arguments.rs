@@ -70,7 +70,7 @@ impl Arguments {
                     format!("`--{name}` is an option of `hostel run` itself"),
                 ));
             }
-            all.push(Argument::read(name, &body)?);
+            all.push(Argument::read(&name, &body)?);
         }
         all.sort_by(|a, b| (!a.is_required, &a.name).cmp(&(!b.is_required, &b.name)));
         Ok(Self(all))
@@ -129,7 +129,7 @@ impl Arguments {
 }
 
 impl Argument {
-    fn read(name: String, body: &Value) -> mlua::Result<Self> {
+    fn read(name: &str, body: &Value) -> mlua::Result<Self> {
         let wrong = |what: String| mistake("args", format!("`{name}`: {what}"));
         let mut made = Self {
             kind: String::new(),
@@ -138,7 +138,7 @@ impl Argument {
             default: None,
             is_required: true,
             doc: None,
-            name: name.clone(),
+            name: name.to_owned(),
         };
         match body {
             Value::String(kind) => made.kind = kind.to_string_lossy(),
@@ -150,7 +150,7 @@ impl Argument {
                         // `{ "enum", "blue", "green" }`.
                         (Value::Integer(_), Value::String(_)) => {}
                         (Value::String(key), value) => {
-                            made.read_key(&key.to_string_lossy(), value).map_err(&wrong)?
+                            made.read_key(&key.to_string_lossy(), value).map_err(&wrong)?;
                         }
                         (other, _) => return Err(wrong(format!("does not know {}", described(other)))),
                     }
@@ -368,7 +368,7 @@ fn check(kind: &str, values: &[String], text: &str) -> Result<(), Invalid> {
         "boolean" => text
             .parse::<bool>()
             .map(drop)
-            .map_err(|_| invalid("`true` or `false`")),
+            .map_err(|_not_bool| invalid("`true` or `false`")),
         "path" if text.is_empty() => Err(invalid("a path")),
         "address" => {
             let is_one = text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok();
