@@ -158,7 +158,7 @@ impl Script {
                 let path = entry.path();
                 if path.extension().is_some_and(|end| end == "lua")
                     && let Some(name) = path.file_stem().and_then(|name| name.to_str())
-                    && let Ok(text) = require::read_source(&path)
+                    && let Ok(text) = super::source::read(&path)
                 {
                     add(name.to_owned(), path.display().to_string(), &text);
                 }
@@ -192,7 +192,7 @@ impl Script {
     pub(super) fn hash_of(name: &str) -> Option<String> {
         let text = match name.strip_prefix(EMBEDDED) {
             Some(name) => Self::shipped(name)?.text,
-            None => require::read_source(Path::new(name)).ok()?,
+            None => super::source::read(Path::new(name)).ok()?,
         };
         Some(evaluate::sha256(text.as_bytes()))
     }
