@@ -43,6 +43,14 @@ fn load(lua: &Lua, shared: &Shared, environment: &Table, name: &str) -> mlua::Re
         }
         None => {}
     }
+    if super::api::PURE.contains(&name)
+        && let Some(module) = super::api::native(lua, name)?
+    {
+        let value = Value::Table(module);
+        let mut state = shared.borrow_mut();
+        state.loaded.insert(name.to_owned(), Some(value.clone()));
+        return Ok(value);
+    }
     let (shown, text, is_own) = find(shared, name)?;
     let chunk = lua
         .load(&text)
@@ -84,7 +92,9 @@ fn find(shared: &Shared, name: &str) -> mlua::Result<(String, String, bool)> {
     }
     let relative = format!("{}.lua", name.replace('.', "/"));
     if name == "hostel" || name.starts_with("hostel.") {
-        if let Some(text) = STDLIB.get_file(&relative).and_then(|file| file.contents_utf8()) {
+        if super::api::PURE.contains(&name)
+            && let Some(text) = STDLIB.get_file(&relative).and_then(|file| file.contents_utf8())
+        {
             return Ok((format!("stdlib-lua/{relative}"), text.to_owned(), true));
         }
         let known: Vec<String> = modules();
@@ -115,15 +125,5 @@ fn find(shared: &Shared, name: &str) -> mlua::Result<(String, String, bool)> {
 
 /// hostel's own modules that recipes can require.
 fn modules() -> Vec<String> {
-    let mut names: Vec<String> = STDLIB
-        .get_dir("hostel")
-        .map(|dir| {
-            dir.files()
-                .filter_map(|f| f.path().file_stem())
-                .map(|s| format!("hostel.{}", s.to_string_lossy()))
-                .collect()
-        })
-        .unwrap_or_default();
-    names.sort();
-    names
+    super::api::PURE.map(str::to_owned).to_vec()
 }

@@ -91,7 +91,13 @@ pub struct Script {
 const EMBEDDED: &str = "embedded:";
 
 /// The scripts that hostel ships.
-pub(super) const SHIPPED: &[(&str, &str)] = &[];
+pub(super) const SHIPPED: &[(&str, &str)] = &[
+    ("replace", include_str!("../../scripts/replace.lua")),
+    (
+        "rolling-restart",
+        include_str!("../../scripts/rolling-restart.lua"),
+    ),
+];
 
 /// Where the operator's own scripts are.
 const SCRIPTS: &str = "/etc/hostel/scripts";

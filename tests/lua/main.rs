@@ -8,6 +8,7 @@ mod fields;
 mod hermetic;
 mod inherit;
 mod inputs;
+mod libraries;
 mod mistakes;
 mod net;
 mod scripts;

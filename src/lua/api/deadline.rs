@@ -39,7 +39,6 @@ pub(super) fn arm(lua: &Lua, left: Option<Duration>) -> mlua::Result<()> {
 }
 
 /// How long a call may take that would take `most`.
-#[allow(dead_code, reason = "the network modules use it")]
 pub(super) fn within(lua: &Lua, most: Duration) -> Duration {
     left(lua).map_or(most, |left| left.min(most))
 }

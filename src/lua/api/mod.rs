@@ -10,18 +10,25 @@ mod command;
 mod confine;
 pub(super) mod context;
 mod deadline;
+mod exec;
 mod failure;
 pub(super) mod flow;
+mod fs;
 pub(super) mod guest;
+mod http;
 pub(super) mod json;
 mod streams;
 mod take;
+mod tcp;
 mod time;
+mod toml;
 
 use mlua::{Lua, Table};
 
 pub(super) use deadline::Deadline;
+pub(super) use exec::OPTIONS as EXEC_OPTIONS;
 pub(super) use failure::{Failure, Signalled, caught, interrupted};
+pub(super) use http::OPTIONS as HTTP_OPTIONS;
 
 /// The module.
 pub(super) fn module(lua: &Lua) -> mlua::Result<Table> {
@@ -38,12 +45,20 @@ pub(super) use time::{rfc3339_now, rfc3339_of};
 /// Where Lua's own `pcall` is kept, from which nothing is hidden.
 pub(super) const RAW_PCALL: &str = "hostel.pcall";
 
+/// The modules that need nothing but Lua, and are for recipes too.
+pub(super) const PURE: [&str; 4] = ["hostel.json", "hostel.net", "hostel.template", "hostel.toml"];
+
 /// A module of Rust by its name, such as `hostel.json`.
 pub(super) fn native(lua: &Lua, name: &str) -> mlua::Result<Option<Table>> {
     Ok(Some(match name {
         "hostel.flow.core" => flow::module(lua)?,
         "hostel.json" => json::module(lua)?,
         "hostel.time" => time::module(lua)?,
+        "hostel.exec" => exec::module(lua)?,
+        "hostel.fs" => fs::module(lua)?,
+        "hostel.http" => http::module(lua)?,
+        "hostel.tcp" => tcp::module(lua)?,
+        "hostel.toml" => toml::module(lua)?,
         _ => return Ok(None),
     }))
 }

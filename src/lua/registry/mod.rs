@@ -36,6 +36,7 @@ mod testing;
 #[cfg(test)]
 mod walk;
 mod words;
+mod work;
 
 use std::sync::OnceLock;
 
@@ -53,6 +54,17 @@ pub static MODULES: &[&Module] = &[
     &net::MODULE,
     &inspect::MODULE,
     &testing::MODULE,
+    &work::FLOW,
+    &work::EXEC,
+    &work::FS,
+    &work::HTTP,
+    &work::JSON,
+    &work::LOG,
+    &work::SSH,
+    &work::TCP,
+    &work::TEMPLATE,
+    &work::TIME,
+    &work::TOML,
     &standard::BASE,
     &standard::STRING,
     &standard::TABLE,

@@ -4,6 +4,7 @@ use mlua::{Table, UserDataMethods, Value};
 use serde::Deserialize;
 
 use super::super::failure::{check, mistake, raise, text};
+use super::super::flow::effect;
 use super::super::take::options;
 use super::{Handle, act};
 use crate::guest::{Span, schema};
@@ -88,6 +89,7 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
             None => Wait::default(),
         };
         check(lua)?;
+        effect(lua, "wait_healthy")?;
         // Always raised: a step that only waits must not pass because a guest is gone.
         Host::open()
             .and_then(|host| {
