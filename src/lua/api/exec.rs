@@ -1,7 +1,7 @@
 //! `require "hostel.exec"`: commands of the host. Never a shell: what is given is what the program gets.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
