@@ -44,6 +44,7 @@ files! {
     crash,
     debian_services,
     enter,
+    flow,
     harness,
     hogs,
     hooks,
