@@ -109,11 +109,11 @@ end
 local Flow = {}
 Flow.__index = Flow
 
-function Flow:save()
+local function save(self)
   self.effects.save(self.record)
 end
 
-function Flow:tell(...)
+local function tell(self, ...)
   self.effects.tell((...):format(select(2, ...)))
 end
 
@@ -178,16 +178,16 @@ local function undo_one(self, undo)
     return true
   end
   step.state, step.error = "undoing", nil
-  self:save()
+  save(self)
   local ok, err = guarded(self, undo.deadline, self.effects.call, "undo", step.name, undo.run, undo.value)
   if ok then
     step.state = "undone"
-    self:tell("%s: undone", step.name)
+    tell(self, "%s: undone", step.name)
   else
     step.state, step.error = "undo_failed", core.failure(err).message
-    self:tell("%s: undo failed: %s", step.name, step.error)
+    tell(self, "%s: undo failed: %s", step.name, step.error)
   end
-  self:save()
+  save(self)
   return ok
 end
 
@@ -201,7 +201,7 @@ local function unwind(self, message)
   if not self.record.committed then
     self.record.state = "undoing"
   end
-  self:save()
+  save(self)
   local all = true
   for index = #self.undos, 1, -1 do
     all = undo_one(self, self.undos[index]) and all
@@ -211,7 +211,7 @@ local function unwind(self, message)
   else
     self.record.state = all and "undone" or "undo_failed"
   end
-  self:save()
+  save(self)
 end
 
 local function push_undo(self, step, spec, value)
@@ -236,7 +236,7 @@ local function try(self, step, spec, kind)
   local most = step.tries + 1 + (spec.retries or 0)
   while true do
     step.state, step.tries, step.error, step.half = "running", step.tries + 1, nil, true
-    self:save()
+    save(self)
     local left = over and over - effects.now()
     if spec.timeout then
       left = math.min(left or math.huge, spec.timeout)
@@ -252,7 +252,7 @@ local function try(self, step, spec, kind)
       return false, value
     end
     local pause = math.min((spec.backoff or 1) * 2 ^ (step.tries - 1), LONGEST_BACKOFF, left or math.huge)
-    self:tell("%s: failed, again in %gs: %s", step.name, pause, failure.message)
+    tell(self, "%s: failed, again in %gs: %s", step.name, pause, failure.message)
     local slept, why = guarded(self, nil, effects.sleep, pause)
     if not slept then
       return false, why
@@ -286,13 +286,13 @@ local function perform(self, step, spec, kind)
     if kind ~= "commit" then
       push_undo(self, step, spec, value)
     end
-    self:save()
-    self:tell("%s: done in %.1fs", step.name, step.seconds)
+    save(self)
+    tell(self, "%s: done in %.1fs", step.name, step.seconds)
     return value
   end
   local problem = frozen or value
   step.state = "failed"
-  self:tell("%s: failed: %s", step.name, step.error)
+  tell(self, "%s: failed: %s", step.name, step.error)
   if not frozen and undoes_half(spec) then
     push_undo(self, step, spec, nil)
   end
@@ -352,14 +352,15 @@ local function run_step(self, name, spec)
   if is_known then
     return value
   end
+  -- Asked once: a step that was cut off half-way has changed what `when` looks at.
   local wanted = spec.when
-  if type(wanted) == "function" then
+  if step.started == nil and type(wanted) == "function" then
     wanted = wanted()
   end
-  if spec.when ~= nil and not wanted then
+  if step.started == nil and spec.when ~= nil and not wanted then
     step.state = "skipped"
-    self:save()
-    self:tell("%s: skipped", name)
+    save(self)
+    tell(self, "%s: skipped", name)
     return nil
   end
   return perform(self, step, spec, "run")
@@ -484,7 +485,7 @@ function M.define(name)
       core.fail(("workflow `%s` has no `run`"):format(name))
     end
     core.check_args(spec.args or {})
-    return setmetatable({ name = name, doc = spec.doc, args = spec.args or {}, run = spec.run }, Workflow)
+    return setmetatable({ name = name, doc = spec.doc, args = spec.args or {}, _run = spec.run }, Workflow)
   end
 end
 
@@ -521,7 +522,7 @@ function M.plan(workflow, args)
   local self = new(workflow, { mode = "plan" })
   self.planned = setmetatable({ steps = core.like({}, true) }, Plan)
   core.planning(true)
-  local ok, err = core.effects().pcall(workflow.run, self, args)
+  local ok, err = core.effects().pcall(workflow._run, self, args)
   core.planning(false)
   if not ok then
     error(err, 0)
@@ -538,14 +539,14 @@ function M.execute(workflow, args, request)
   if self.mode ~= "undo" then
     record.state, record.error = "running", nil
   end
-  self:save()
-  local ok, err = self.effects.pcall(workflow.run, self, args)
+  save(self)
+  local ok, err = self.effects.pcall(workflow._run, self, args)
   if ok and self.open then
     ok, err = self.effects.pcall(core.fail, ("step `%s` has no body"):format(self.open))
   end
   if self.refused then
     record.state, record.error = before, why
-    self:save()
+    save(self)
     return record, err
   end
   if self.mode == "undo" then
@@ -567,7 +568,7 @@ function M.execute(workflow, args, request)
   end
   if not self.over then
     record.state, record.error = "done", nil
-    self:save()
+    save(self)
   end
   return record, self.problem
 end

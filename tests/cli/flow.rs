@@ -335,7 +335,11 @@ return flow.define "late" {
         let _ = std::fs::remove_file(&t.path);
         let run = t.run(&["--how", how]);
         assert_eq!(run.code, 1, "{}", run.stderr);
-        assert!(run.stderr.contains("the deadline is over"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("error[E0501]: the deadline is over"),
+            "{}",
+            run.stderr
+        );
         assert_eq!(t.seen(), "-late -one", "{how}");
     }
 }
@@ -459,7 +463,91 @@ fn mistakes_of_a_workflow_have_their_place() {
         let run = t.run(&[]);
         assert_eq!(run.code, 1, "{body}");
         assert!(run.stderr.contains(why), "{body}: {}", run.stderr);
+        let code = if body.contains("parsecs") {
+            "E0002"
+        } else {
+            "E0502"
+        };
+        assert!(
+            run.stderr.contains(&format!("error[{code}]")),
+            "{body}: {}",
+            run.stderr
+        );
     }
+}
+
+/// `when` was asked again when the run was resumed, and said no: the guest that was stopped by then was not started.
+#[test]
+fn a_guest_killed_between_stop_and_start_would_stay_stopped() {
+    let t = Trail::new(
+        r#"
+return flow.define "restart" {
+  args = { trail = "path" },
+  run = function(f, a)
+    local function is_running() return not io.open(a.trail .. ".stopped") end
+    f:step "restart" { when = is_running, run = function(try)
+      note(a, "stop")
+      local is_first = is_running()
+      assert(io.open(a.trail .. ".stopped", "w")):close()
+      if is_first then os.execute("kill -9 $PPID") end
+      os.remove(a.trail .. ".stopped")
+      note(a, "start")
+    end }
+  end,
+}"#,
+    );
+    assert_eq!(t.run(&[]).code, 137);
+    let resume = t.place.run(&["flow", "resume", &t.id()]);
+    assert_eq!(resume.code, 0, "{}", resume.stderr);
+    assert_eq!(t.seen(), "stop stop start");
+    assert_eq!(t.journal()["steps"][0]["state"], "done");
+}
+
+/// What a step that failed did is taken back when its `undo` needs no value, or says that it can do without.
+#[test]
+fn a_step_that_failed_half_way_is_undone_when_it_says_so() {
+    for (half, trail) in [
+        (
+            "undo_half_done = true, undo = function(v) note(a, '-' .. tostring(v)) end",
+            "+ -nil",
+        ),
+        ("undo_half_done = false, undo = function() note(a, '-') end", "+"),
+        ("undo = function(v) note(a, '-' .. tostring(v)) end", "+"),
+        ("undo = function() note(a, '-') end", "+ -"),
+    ] {
+        let t = Trail::new(&format!(
+            "return flow.define \"h\" {{ args = {{ trail = 'path' }}, run = function(f, a)\n\
+             f:step(\"x\", {{ run = function() note(a, '+') error 'half' end, {half} }})\nend }}"
+        ));
+        assert_eq!(t.run(&[]).code, 1);
+        assert_eq!(t.seen(), trail, "{half}");
+    }
+}
+
+#[test]
+fn an_undo_has_a_deadline_of_its_own() {
+    let t = Trail::new(
+        r#"
+return flow.define "u" {
+  args = { trail = "path" },
+  run = function(f, a)
+    f:step "one" { run = function() end, undo = function() note(a, "-one") end }
+    f:step "two" {
+      undo_deadline = "200ms",
+      run = function() error "no" end,
+      undo = function() require("hostel.time").sleep("60s") note(a, "late") end,
+    }
+  end,
+}"#,
+    );
+    let run = t.run(&[]);
+    assert!(
+        run.stderr.contains("two: undo failed: the deadline is over"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(t.seen(), "-one");
+    assert_eq!(t.journal()["state"], "undo_failed");
 }
 
 #[test]

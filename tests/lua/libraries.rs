@@ -1,6 +1,6 @@
 //! `hostel.json`, `toml`, `template`, `time`, `log`, `exec`, `fs`, `tcp`, `http`, `ssh`: what each gives and refuses.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -121,6 +121,25 @@ fn files_stay_below_their_root() {
     );
 }
 
+/// A request with its body, which may come after its headers.
+fn request(stream: &mut impl std::io::Read) -> String {
+    let mut text = String::new();
+    let mut bytes = [0; 4096];
+    loop {
+        let count = stream.read(&mut bytes).unwrap();
+        text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if body.len() >= length.unwrap_or(0) {
+            return text;
+        }
+    }
+}
+
 /// Answers each connection once, as said.
 fn serve(answers: Vec<&'static str>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -128,14 +147,12 @@ fn serve(answers: Vec<&'static str>) -> u16 {
     std::thread::spawn(move || {
         for answer in answers {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 4096];
-            let count = stream.read(&mut request).unwrap();
-            let text = String::from_utf8_lossy(&request[..count]).replace("\r\n", "|");
+            let text = request(&mut stream).replace("\r\n", "|");
             let body = if answer == "echo" { text } else { answer.to_owned() };
-            let status = if answer == "gone" {
-                "404 Not Found"
-            } else {
-                "200 OK"
+            let status = match answer {
+                "gone" => "404 Not Found",
+                "moved" => "302 Found\r\nLocation: /there",
+                _ => "200 OK",
             };
             let reply = format!(
                 "HTTP/1.1 {status}\r\nX-A: b\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -182,12 +199,83 @@ fn http_and_tcp_end_in_time() {
     );
 }
 
-/// A program in place of ssh that does what sshd does with a command: it gives it to a shell.
+#[test]
+fn http_has_its_methods_and_follows_as_far_as_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = dir.path().join("empty.pem");
+    std::fs::write(&empty, "no certificate\n").unwrap();
+    let port = serve(vec!["echo", "echo", "echo", "moved", "moved", "hello"]);
+    run(
+        r#"
+        local http = require "hostel.http"
+        local url = "http://127.0.0.1:" .. args[1] .. "/x"
+        for name, call in pairs { PUT = http.put, PATCH = http.patch, DELETE = http.delete, } do
+          local r = assert(call(url, { body = "body of " .. name }))
+          assert(r.body:find(name .. " /x HTTP/1.1|", 1, true) and r.body:find("body of " .. name, 1, true), r.body)
+        end
+        local r = assert(http.get(url, { redirects = 0 }))
+        assert(r.status == 302 and not r.ok and r.headers.location == "/there")
+        local r = assert(http.get(url, { redirects = 1 }))
+        assert(r.body == "hello")
+        local ok, err = pcall(http.get, url, { redirects = -1 })
+        assert(not ok and err.message:find("`-1` is out of range", 1, true), tostring(err))
+        local r, err = http.get("https://127.0.0.1:1/", { ca = args[2] })
+        assert(r == nil and err.kind == "invalid" and err.message:find("holds no certificates", 1, true), tostring(err))
+        local r, err = http.get("https://127.0.0.1:1/", { ca = args[2] .. ".none" })
+        assert(r == nil and err.kind == "not_found", tostring(err))
+        assert(not pcall(http.get, url, { ca = "relative.pem" }))
+        "#,
+        &[&port.to_string(), empty.to_str().unwrap()],
+    );
+}
+
+#[test]
+fn a_log_is_configured_and_cannot_steer_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("s.lua");
+    std::fs::write(
+        &script,
+        r#"
+        local log = require "hostel.log"
+        log.debug("hidden")
+        log.info("copied\27[2J\nerror: x", { guest = "a b", bytes = 1 })
+        log.configure { level = "warn", json = true }
+        log.info("hidden")
+        log.error("no answer", { tries = 3, why = { "x" } })
+        for _, bad in ipairs { { level = "loud" }, { colour = true } } do assert(not pcall(log.configure, bad)) end
+        "#,
+    )
+    .unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_hostel"))
+        .args(["run", script.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(output.status.success() && lines.len() == 2, "{told}");
+    assert_eq!(lines[0], r#"info: copied\x1b[2J\x0aerror: x bytes=1 guest="a b""#);
+    let line: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!((&line["level"], &line["tries"]), (&"error".into(), &3.into()));
+    assert_eq!(line["why"], serde_json::json!(["x"]));
+}
+
+/// In place of ssh: what follows the machine is joined and given to a shell, as sshd does.
+const SSH: &str = r#"#!/bin/sh
+while [ $# -gt 0 ]; do
+  case $1 in
+    -o|-l|-p|-i|-F) shift 2 ;;
+    --) shift ;;
+    unreachable) echo no route >&2; exit 255 ;;
+    *) shift; exec sh -c "$*" ;;
+  esac
+done
+"#;
+
 #[test]
 fn words_reach_another_machine_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = dir.path().join("ssh");
-    std::fs::write(&ssh, "#!/bin/sh\nfor last; do :; done\ncase \"$*\" in *unreachable*) echo no route >&2; exit 255;; esac\nexec sh -c \"$last\"\n").unwrap();
+    std::fs::write(&ssh, SSH).unwrap();
     std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", dir.path().display());
     let script = dir.path().join("s.lua");
@@ -200,12 +288,23 @@ fn words_reach_another_machine_as_they_are() {
         assert(ssh.host("beta"):exec({ "sh", "-c", "echo $A", env = { A = "x  y" } }).stdout == "x y\n")
         local ok, err = pcall(function() ssh.host("unreachable"):exec { "id" } end)
         assert(not ok and tostring(err):find("ssh on unreachable: no route", 1, true), tostring(err))
+        if os.execute("command -v rsync >/dev/null") then
+          local machine = ssh.host { name = "beta", user = "root", port = 2022 }
+          assert(machine:push(args[1] .. "/from 1/", args[1] .. "/to 1/"))
+          assert(machine:pull(args[1] .. "/to 1/a b", args[1] .. "/back"))
+          assert(io.open(args[1] .. "/back"):read "a" == "content")
+          local ok, err = pcall(machine.pull, machine, args[1] .. "/none", args[1] .. "/x")
+          assert(not ok and tostring(err):find("rsync with beta", 1, true), tostring(err))
+          assert(not pcall(machine.pull, machine, "relative", "/x"))
+        end
         for _, bad in ipairs { "-oProxyCommand=id", "", "a b", "a;b", "x@-y" } do assert(not pcall(ssh.host, bad), bad) end
         "#,
     )
     .unwrap();
+    std::fs::create_dir(dir.path().join("from 1")).unwrap();
+    std::fs::write(dir.path().join("from 1/a b"), "content").unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_hostel"))
-        .args(["run", script.to_str().unwrap()])
+        .args(["run", script.to_str().unwrap(), dir.path().to_str().unwrap()])
         .env("PATH", path)
         .output()
         .unwrap();
@@ -222,7 +321,7 @@ fn recipes_have_the_pure_modules_only() {
     let file = dir.path().join("r.lua");
     let evaluate = |text: &str| {
         std::fs::write(&file, text).unwrap();
-        hostel::lua::evaluate(&file, &hostel::lua::EvalOptions::default())
+        hostel::lua::evaluate(&file, &crate::support::plain())
     };
     evaluate(
         "local json, toml, template = require 'hostel.json', require 'hostel.toml', require 'hostel.template'\n\

@@ -127,6 +127,7 @@ scalars! {
     WEIGHT: "a weight", Integer, "100", |given| whole(given, 1, 10_000);
     CPU_LIST: "a list of processors", Text, "0-3", as_text::<limits::CpuList>;
     COUNT: "a number", Integer, "256", |given| whole(given, 1, i64::from(u32::MAX));
+    TIMES: "a number of times", Integer, "3", |given| whole(given, 0, i64::from(u32::MAX));
     NICE: "a priority", Integer, "5", |given| whole(given, -20, 19);
     RLIMIT_KIND: "a resource of setrlimit(2)", Text, "nofile", as_text::<RlimitKind>;
     RLIMIT: "a resource limit", TextOrInteger, "1024:4096", |given| match given {

@@ -19,7 +19,8 @@ use crate::sys::open::in_root;
 /// What `read` reads at most.
 const MOST: u64 = 64 << 20;
 
-struct Root {
+/// A directory and what is below it.
+pub(in crate::lua) struct Root {
     inside: Inside,
     shown: String,
 }

@@ -12,9 +12,9 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use super::deadline::within;
 use super::failure::{check, mistake, or_failure, text};
 use super::flow::effect;
+use super::json;
 use super::take::options;
-use super::{json, time};
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::guest::schema::{Record, Type, field, scalars as s};
 
 /// What a request takes.
@@ -45,7 +45,7 @@ pub(in crate::lua) static OPTIONS: Record = Record {
         ),
         field(
             "redirects",
-            Type::Scalar(&s::COUNT),
+            Type::Scalar(&s::TIMES),
             "How many redirections are followed.",
             "0",
         )
@@ -164,7 +164,6 @@ fn request(
     }
     result.set("headers", headers)?;
     result.set("body", lua.create_string(answer.body)?)?;
-    let _ = time::rfc3339_now;
     Ok((Some(result), None))
 }
 
@@ -239,7 +238,13 @@ fn roots(own: Option<&std::path::Path>) -> Result<RootCerts> {
                 .with_hint("install the package ca-certificates, or give `ca`")
             })?,
     };
-    let pem = std::fs::read(path).context(|| format!("read `{}`", path.display()))?;
+    let pem = std::fs::read(path).map_err(|source| {
+        let kind = match source.kind() {
+            std::io::ErrorKind::NotFound => Kind::NotFound,
+            _ => Kind::External,
+        };
+        Error::io(format!("read `{}`", path.display()), source).with_kind(kind)
+    })?;
     let certs: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(cert)) => Some(cert),

@@ -13,13 +13,13 @@ mod deadline;
 mod exec;
 mod failure;
 pub(super) mod flow;
-mod fs;
+pub(super) mod fs;
 pub(super) mod guest;
 mod http;
 pub(super) mod json;
 mod streams;
 mod take;
-mod tcp;
+pub(super) mod tcp;
 mod time;
 mod toml;
 

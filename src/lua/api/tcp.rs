@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What one `read` keeps.
 const MOST: u64 = 16 << 20;
 
-struct Connection {
+/// A connection, until it is closed.
+pub(in crate::lua) struct Connection {
     stream: Option<TcpStream>,
     peer: String,
 }

@@ -103,9 +103,9 @@ codes! {
         "`hostel doc hostel.test` tells what each word of a test takes.";
     Interrupted = "E0305", "a signal ended the script",
         "A script that gets SIGINT, SIGTERM or SIGHUP ends: what is to be closed is closed, `pcall` does not hold it.";
-    Deadline = "E0401", "a deadline is over",
+    Deadline = "E0501", "a deadline is over",
         "The step's `deadline` or `timeout` is over. What it was waiting for is interrupted, `pcall` inside of the step does\nnot hold it, and the workflow is undone.";
-    Flow = "E0402", "a workflow that cannot go on",
+    Flow = "E0502", "a workflow that cannot go on",
         "A step that is declared wrongly, a value that the journal cannot keep, or a run that is not resumed as it was\nbegun. `hostel flow show ID` tells what is done.";
 }
 

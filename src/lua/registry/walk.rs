@@ -73,6 +73,13 @@ fn made_in_rust() -> Vec<(&'static str, &'static str, &'static str, Recorded)> {
             "GuestHandle",
             recorded::<api::guest::Handle>(),
         ),
+        ("api/fs.rs", "Root", "Files", recorded::<api::fs::Root>()),
+        (
+            "api/tcp.rs",
+            "Connection",
+            "Connection",
+            recorded::<api::tcp::Connection>(),
+        ),
     ]
 }
 

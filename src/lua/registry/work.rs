@@ -99,7 +99,7 @@ static STEP: Record = Record {
         ),
         field(
             "retries",
-            Type::Scalar(&s::COUNT),
+            Type::Scalar(&s::TIMES),
             "How often it is tried again.",
             "3",
         )
