@@ -35,7 +35,11 @@ return flow.define "replace" {
     new = { "guest", doc = "The guest that the recipe makes" },
     recipe = { "path", doc = "The recipe of the new guest" },
     url = { "string", doc = "What the new guest must answer" },
-    switch = { "path", required = false, doc = "A program that is run with the name of the guest that is to serve" },
+    switch = {
+      "path",
+      required = false,
+      doc = "A program that is run with the name of the guest that is to serve",
+    },
     patience = { "duration", default = "1m", doc = "How long the new guest may take to answer" },
     keep = { "boolean", default = false, doc = "Leave the old guest stopped instead of destroying it" },
   },
@@ -59,17 +63,35 @@ return flow.define "replace" {
         end
       end,
     }
-    f:step "check" { deadline = a.patience, run = function() return answers(a.url) end }
+    f:step "check" {
+      deadline = a.patience,
+      run = function()
+        return answers(a.url)
+      end,
+    }
     f:step "switch" {
       when = a.switch ~= nil,
-      run = function() switch(a.switch, a.new) end,
-      undo = function() switch(a.switch, a.old) end,
+      run = function()
+        switch(a.switch, a.new)
+      end,
+      undo = function()
+        switch(a.switch, a.old)
+      end,
     }
     f:step "stop the old" {
-      run = function() assert(a.old:stop()) end,
-      undo = function() assert(a.old:start()) end,
+      run = function()
+        assert(a.old:stop())
+      end,
+      undo = function()
+        assert(a.old:start())
+      end,
     }
-    f:step "check again" { deadline = a.patience, run = function() return answers(a.url) end }
+    f:step "check again" {
+      deadline = a.patience,
+      run = function()
+        return answers(a.url)
+      end,
+    }
     if not a.keep then
       f:commit(function()
         -- It may be gone already, when the run is resumed.

@@ -155,19 +155,28 @@ end
 
 local function begin(self, name)
   if self.over then
-    core.fail(("step `%s`: the workflow has ended: a step before it failed"):format(name), "a failure cannot be caught around a step; use `retries`, or catch it inside")
+    core.fail(
+      ("step `%s`: the workflow has ended: a step before it failed"):format(name),
+      "a failure cannot be caught around a step; use `retries`, or catch it inside"
+    )
   end
   if self.inside then
     core.fail(("step `%s` stands inside of step `%s`"):format(name, self.inside), "steps follow each other")
   end
   if self.open then
-    core.fail(("step `%s` has no body"):format(self.open), 'write `f:step "name" { run = function() ... end }`')
+    core.fail(
+      ("step `%s` has no body"):format(self.open),
+      'write `f:step "name" { run = function() ... end }`'
+    )
   end
   if type(name) ~= "string" or name == "" or #name > 200 then
     core.fail("a step's name is a text, not " .. core.describe(name))
   end
   if self.names[name] then
-    core.fail(("there are two steps `%s`"):format(name), "the journal finds a step by its name; put the guest's into it")
+    core.fail(
+      ("there are two steps `%s`"):format(name),
+      "the journal finds a step by its name; put the guest's into it"
+    )
   end
   self.names[name] = true
 end
@@ -328,7 +337,10 @@ local function replay(self, step, spec)
       refuse_run(
         self,
         ("step `%s` was cut off, and may not run twice"):format(step.name),
-        ("`hostel flow undo %s` takes the run back; `hostel flow resume --force %s` runs it again"):format(self.id, self.id)
+        ("`hostel flow undo %s` takes the run back; `hostel flow resume --force %s` runs it again"):format(
+          self.id,
+          self.id
+        )
       )
     end
     step.tries = 0
@@ -465,7 +477,8 @@ function Plan:step(name, spec)
 end
 
 function Plan:commit(name)
-  self.steps[#self.steps + 1] = { name = name, undo = false, commit = true, conditional = false, skipped = false, idempotent = true }
+  self.steps[#self.steps + 1] =
+    { name = name, undo = false, commit = true, conditional = false, skipped = false, idempotent = true }
   return unknown(name)
 end
 
@@ -555,7 +568,11 @@ function M.execute(workflow, args, request)
     end
     if self.at < #record.steps then
       local missing = record.steps[self.at + 1].name
-      return record, select(2, self.effects.pcall(core.fail, ("the run had a step `%s` that is not there now"):format(missing)))
+      return record,
+        select(
+          2,
+          self.effects.pcall(core.fail, ("the run had a step `%s` that is not there now"):format(missing))
+        )
     end
     unwind(self, record.error or "undone on request")
     return record, nil

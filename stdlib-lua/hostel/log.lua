@@ -28,7 +28,8 @@ end
 function M.configure(options)
   for key, value in pairs(options) do
     if key == "level" then
-      lowest = LEVELS[value] or error(("`%s` is no level: debug, info, warn, error"):format(tostring(value)), 2)
+      lowest = LEVELS[value]
+        or error(("`%s` is no level: debug, info, warn, error"):format(tostring(value)), 2)
     elseif key == "json" then
       as_json = value and true or false
     else
@@ -46,7 +47,7 @@ end
 
 local function shown(value)
   local text = clean(value)
-  return text:find "[%s\"=]" and ("%q"):format(text) or text
+  return text:find '[%s"=]' and ("%q"):format(text) or text
 end
 
 local function write(level, message, fields)
@@ -57,7 +58,8 @@ local function write(level, message, fields)
     local line = { time = time.format(), level = level, message = tostring(message) }
     for key, value in pairs(fields or {}) do
       local kind = type(value)
-      line[tostring(key)] = (kind == "number" or kind == "boolean" or kind == "table") and value or tostring(value)
+      line[tostring(key)] = (kind == "number" or kind == "boolean" or kind == "table") and value
+        or tostring(value)
     end
     io.stderr:write(json.encode(line), "\n")
     return

@@ -14,7 +14,14 @@ local exec = require "hostel.exec"
 
 local M = {}
 
-local FIELDS = { name = "string", user = "string", port = "number", key = "string", known_hosts = "string", config = "string" }
+local FIELDS = {
+  name = "string",
+  user = "string",
+  port = "number",
+  key = "string",
+  known_hosts = "string",
+  config = "string",
+}
 
 local Host = { __name = "hostel.Host" }
 Host.__index = Host
@@ -42,7 +49,10 @@ function M.host(given)
   local self = {}
   for key, value in pairs(given) do
     if not FIELDS[key] then
-      error(("host does not know `%s`; it knows name, user, port, key, known_hosts, config"):format(tostring(key)), 2)
+      error(
+        ("host does not know `%s`; it knows name, user, port, key, known_hosts, config"):format(tostring(key)),
+        2
+      )
     elseif type(value) ~= FIELDS[key] then
       error(("host: `%s` is a %s, not a %s"):format(key, FIELDS[key], type(value)), 2)
     end

@@ -64,7 +64,8 @@ local function parse(state, open)
           end
           return nodes, inside
         elseif item then
-          nodes[#nodes + 1] = { item = item, path = list, at = start, body = (parse(state, { word = "for", at = start })) }
+          nodes[#nodes + 1] =
+            { item = item, path = list, at = start, body = (parse(state, { word = "for", at = start })) }
         elseif condition then
           local node = { condition = true, negated = negated ~= nil, path = condition, at = start }
           local ended
