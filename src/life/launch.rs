@@ -528,7 +528,11 @@ impl Launch<'_> {
     }
 
     /// Waits until the program runs or a step has failed, and takes its terminal on the way.
-    fn until_it_runs(&mut self, steps: &[Step], command: &Command) -> Result<(clone::Child, Option<OwnedFd>)> {
+    fn until_it_runs(
+        &mut self,
+        steps: &[Step],
+        command: &Command,
+    ) -> Result<(clone::Child, Option<OwnedFd>)> {
         let waiting = self
             .child
             .take()

@@ -22,7 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::command::tool;
 use super::hierarchy::{Hierarchy, hierarchies, remove, subtree};
 use super::leak::Before;
-use super::need::Need;
+use super::need::{Need, in_vm};
 use super::world::World;
 
 /// How much of the machine one test may use beside its guests, whose limits are the subject of tests.
@@ -30,7 +30,7 @@ const MEMORY_CAP: &str = "4294967296";
 const PROCESS_CAP: &str = "2048";
 
 /// What a test prints behind this is among the last lines of the suite's output, also when the test passes.
-pub(crate) const NOTE: &str = "note: ";
+pub(crate) const NOTE: &str = "for the record: ";
 
 /// One test.
 #[derive(Debug, Clone)]
@@ -127,7 +127,7 @@ pub(crate) fn run(tests: Vec<Test>, files: &'static [&'static str]) -> ExitCode 
         println!("skipped {name}: {reason}");
     }
     for (name, note) in &*notes.lock().unwrap() {
-        println!("note {name}: {note}");
+        println!("noted {name}: {note}");
     }
     conclusion.exit_code()
 }
@@ -226,7 +226,12 @@ fn run_apart(
         return Ok(());
     }
     failure.push(text.into_owned());
-    Err(Failed::from(failure.join("\n")))
+    let failure = failure.join("\n");
+    if in_vm() {
+        // The machine has a time limit, and with it goes what was to be said at the end.
+        println!("\n--- {}\n{failure}", test.name);
+    }
+    Err(Failed::from(failure))
 }
 
 /// Makes the runner's cgroup, with a cap where the hierarchy has the controller for it.

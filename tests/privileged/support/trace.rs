@@ -1,9 +1,9 @@
 //! A command traced with every process that it makes, and killed at one of its steps.
 //!
 //! A step is a system call that changes something which outlives a process, seen on entry, before it is done. It is
-//! named by the process that makes it (`0` is the command, `0.1` its second child) and by its place there, which is
-//! the same in every run however the processes take turns. A process that becomes another program (a guest's init, a
-//! builder) is let go: it is no longer hostel.
+//! named by the process that makes it (`0` is the command, `0.1` its second child) and by its place among the same
+//! calls there, which is the same in every run however the processes take turns. A process that becomes another
+//! program (a guest's init, a builder) is let go: it is no longer hostel.
 //!
 //! The tracer is a process of its own: when it ends, the kernel lets go of whatever it still traces.
 
@@ -31,9 +31,10 @@ use super::command::slowness;
 pub(crate) struct Step {
     /// Which process makes it.
     pub(crate) process: String,
-    /// Its place among the steps of that process, from 1.
+    /// Its place among the steps of that process with the same call, from 1: one wait more or less, which is a matter
+    /// of time, moves no other step.
     pub(crate) nth: usize,
-    /// Its number, as `asm/unistd.h` has it.
+    /// The call's number, as `asm/unistd.h` has it.
     pub(crate) call: i64,
 }
 
@@ -125,7 +126,8 @@ fn parse(text: &str) -> Traced {
 struct Tracee {
     name: String,
     children: usize,
-    steps: usize,
+    /// How many of each call.
+    steps: HashMap<i64, usize>,
 }
 
 struct Tracer<'a> {
@@ -160,7 +162,7 @@ impl<'a> Tracer<'a> {
         let first = Tracee {
             name: "0".to_owned(),
             children: 0,
-            steps: 0,
+            steps: HashMap::new(),
         };
         let mut tracer = Self {
             main,
@@ -215,7 +217,7 @@ impl<'a> Tracer<'a> {
                     let tracee = Tracee {
                         name,
                         children: 0,
-                        steps: 0,
+                        steps: HashMap::new(),
                     };
                     self.tracees.insert(child, tracee);
                     if let Some(at) = self.early.iter().position(|early| *early == child) {
@@ -243,10 +245,11 @@ impl<'a> Tracer<'a> {
         let Some(tracee) = self.tracees.get_mut(&pid) else {
             return false;
         };
-        tracee.steps += 1;
+        let nth = tracee.steps.entry(call).or_default();
+        *nth += 1;
         let step = Step {
             process: tracee.name.clone(),
-            nth: tracee.steps,
+            nth: *nth,
             call,
         };
         let victim = match self.until {
