@@ -49,6 +49,8 @@ impl Exit {
 pub(crate) enum Failure {
     /// 1, or 2 for wrong arguments.
     Plain,
+    /// 2, whatever it is: the verb answers a question, and 1 is the answer no.
+    Unanswered,
     /// 125, so that 1 and 2 stay the user's command's own; 126 and 127 when it could not be run.
     LikeEnv,
 }
@@ -64,6 +66,7 @@ impl Failure {
         }
         match self {
             Failure::Plain => err.kind().exit_code(),
+            Failure::Unanswered => 2,
             Failure::LikeEnv => command.map_or(125, |command| not_run(err, command)),
         }
     }
@@ -97,6 +100,9 @@ mod tests {
         let err = Error::new(Kind::Usage, "x");
         assert_eq!(Failure::Plain.code(&err, None), 2);
         assert_eq!(Failure::LikeEnv.code(&err, None), 125);
+        let err = Error::new(Kind::NotFound, "x");
+        assert_eq!(Failure::Plain.code(&err, None), 1);
+        assert_eq!(Failure::Unanswered.code(&err, None), 2);
     }
 
     #[test]

@@ -137,6 +137,8 @@ pub(crate) static VERBS: &[Entry] = verbs![
     build::Build,
     destroy::Destroy,
     test::Test,
+    fmt::Fmt,
+    lint::Lint,
     explain::Explain,
     doc::Doc,
     start::Start,

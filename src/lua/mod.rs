@@ -32,6 +32,7 @@ mod source;
 mod starter;
 mod state;
 pub mod test;
+pub mod tools;
 mod value;
 mod vm;
 mod vocabulary;

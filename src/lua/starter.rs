@@ -37,7 +37,8 @@ const LUARC: &str = r#"{
 /// Scripts have more words than recipes.
 const SELENE: &str = "std = \"hostel\"\nexclude = [\"scripts/**\", \".hostel/**\"]\n";
 
-const STYLUA: &str = "column_width = 110\nindent_type = \"Spaces\"\nindent_width = 2\nquote_style = \"AutoPreferDouble\"\ncall_parentheses = \"Input\"\n";
+/// For stylua: how hostel's own Lua is written.
+pub(super) const STYLUA: &str = "column_width = 110\nindent_type = \"Spaces\"\nindent_width = 2\nquote_style = \"AutoPreferDouble\"\ncall_parentheses = \"Input\"\n";
 
 /// The files, each with its path in the new folder.
 pub fn starter() -> Vec<(String, String)> {

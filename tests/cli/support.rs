@@ -74,6 +74,15 @@ impl Run {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""));
     }
 
+    /// Asserts that it ended with exactly this.
+    #[track_caller]
+    pub(crate) fn fails_with(&self, code: i32, stdout: &str, stderr: &str) {
+        assert_eq!(
+            (self.stdout.as_str(), self.stderr.as_str(), self.code),
+            (stdout, stderr, code)
+        );
+    }
+
     /// Asserts that it succeeded without a word on standard error, and gives its output.
     #[track_caller]
     pub(crate) fn prints(&self) -> &str {
@@ -85,4 +94,19 @@ impl Run {
 /// Runs the program in a fresh place.
 pub(crate) fn hostel(args: &[&str]) -> Run {
     Place::new().run(args)
+}
+
+/// Where a program is that is not hostel's; `None` ends the test, but where nothing may be left out.
+#[track_caller]
+pub(crate) fn tool(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        let must = std::env::var_os("HOSTEL_MUST_RUN").is_some_and(|value| value == "1");
+        assert!(!must, "`{name}` is not installed: scripts/dev/setup --lint");
+        eprintln!("left out: `{name}` is not installed");
+    }
+    found
 }

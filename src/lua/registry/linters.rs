@@ -37,6 +37,18 @@ fn words(is_in: impl Fn(Places) -> bool) -> Vec<&'static Entry> {
         .collect()
 }
 
+/// The words of a recipe that are there without `require`, beside Lua's own.
+pub fn recipe_words() -> Vec<&'static str> {
+    words(|places| places.recipes).iter().map(|e| e.name).collect()
+}
+
+/// The words of Lua's own that a recipe has not.
+pub fn not_in_recipes() -> Vec<&'static str> {
+    let (libraries, names) = missing();
+    let names = libraries.into_iter().chain(names);
+    names.filter(|name| !name.contains('.')).collect()
+}
+
 fn selene_type(param: &Param) -> &'static str {
     let lua = param.lua();
     match lua.as_str() {
@@ -84,16 +96,10 @@ pub fn luacheck() -> String {
             .join(", ")
     };
     let names_of = |entries: Vec<&'static Entry>| entries.iter().map(|e| e.name).collect::<Vec<_>>();
-    let (libraries, names) = missing();
-    let removed: Vec<&str> = libraries
-        .iter()
-        .chain(&names)
-        .copied()
-        .filter(|name| !name.contains('.'))
-        .collect();
+    let removed = not_in_recipes();
     format!(
-        "std = \"lua54\"\nread_globals = {{ {} }}\n-- A recipe is the same everywhere: it has none of these.\nnot_globals = {{ {} }}\n\nlocal program = {{ read_globals = {{ {} }} }}\nfiles[\"scripts\"] = program\nfiles[\"**/*_test.lua\"] = program\n",
-        quoted(names_of(words(|places| places.recipes))),
+        "std = \"lua54\"\nread_globals = {{ {} }}\n-- A recipe is the same everywhere: it has none of these.\nnot_globals = {{ {} }}\n\nlocal program = {{ read_globals = {{ {} }} }}\nfiles[\"**/scripts/**\"] = program\nfiles[\"**/*_test.lua\"] = program\n",
+        quoted(recipe_words()),
         quoted(removed.clone()),
         quoted([names_of(words(|places| places.scripts)), removed].concat()),
     )

@@ -40,7 +40,7 @@ mod work;
 
 use std::sync::OnceLock;
 
-pub use linters::{luacheck, selene};
+pub use linters::{luacheck, not_in_recipes, recipe_words, selene};
 pub use markdown::reference;
 pub use meta::{globals_meta, module_meta};
 
