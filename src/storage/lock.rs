@@ -82,6 +82,34 @@ pub fn is_free(layout: &Layout, name: &GuestName) -> Result<bool> {
     Ok(try_lock(&layout.lock(name))?.is_some())
 }
 
+/// Waits until nobody works on the guest, without taking the lock for longer than to see that. A command that was
+/// killed works on until the last of its processes is gone: what it was about to start shows until then.
+pub fn settle(layout: &Layout, name: &GuestName, within: Span) -> Result<()> {
+    let path = layout.lock(name);
+    let end = Instant::now() + within.duration();
+    loop {
+        // Not made here: a guest that is being destroyed must not get its lock's file back.
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path)
+        {
+            Ok(file) => file,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(err) => return Err(err).context(|| format!("open lock `{}`", path.display())),
+        };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => return Ok(()),
+            Err((_, Errno::EWOULDBLOCK)) if Instant::now() >= end => return Err(busy(&path, name)),
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => {
+                sys::interrupt::check()?;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err((_, errno)) => return Err(Error::os(format!("lock `{}`", path.display()), errno)),
+        }
+    }
+}
+
 impl GuestLock {
     /// Writes who holds it, for the error message of the others. What is in the file is never trusted for more.
     fn sign(&mut self, path: &Path) -> Result<()> {

@@ -56,7 +56,7 @@ impl Verb for Apply {
         let options = Options {
             prune: self.prune.then(|| reference.path.to_string_lossy().into_owned()),
         };
-        let plan = diff(&evaluated.specs, &apply::facts(&host)?, &options)?;
+        let plan = diff(&evaluated.specs, &apply::settled_facts(&host)?, &options)?;
         apply::adopt(&host, &plan, &evaluated.specs, &reference)?;
         if plan.actions.is_empty() {
             session.line("no changes: the host is as the recipe says")?;

@@ -76,7 +76,7 @@ fn carry_out(recipe: &std::path::Path, options: Options) -> crate::Result<Plan> 
     let host = Host::open()?;
     let plan = plan::diff(
         &evaluated.specs,
-        &apply::facts(&host)?,
+        &apply::settled_facts(&host)?,
         &plan::Options { prune: None },
     )?;
     apply::adopt(&host, &plan, &evaluated.specs, &reference)?;
