@@ -151,7 +151,7 @@ impl UserData for Connection {
                 None => stream.take(MOST).read_to_end(&mut bytes).map(drop),
             };
             let read = read.map_err(|source| this.failed("read from", source));
-            or_failure(lua, read.and_then(|()| Ok(lua.create_string(&bytes))))
+            or_failure(lua, read.map(|()| lua.create_string(&bytes)))
                 .and_then(|(text, failure)| Ok((text.transpose()?, failure)))
         });
         methods.add_method_mut("close", |_, this, ()| {

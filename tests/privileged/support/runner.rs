@@ -210,8 +210,8 @@ fn run_apart(
     let _ = child.kill();
     let _ = child.wait();
     let log = fs::read(dir.path().join("log")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&log);
-    let own: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(NOTE)).collect();
+    let said = String::from_utf8_lossy(&log);
+    let own: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix(NOTE)).collect();
     if !own.is_empty() {
         notes.lock().unwrap().insert(test.name, own.join("; "));
     }
@@ -221,11 +221,11 @@ fn run_apart(
     if failure.is_empty() {
         // The thorough tests say how far they went.
         if env::var_os("HOSTEL_THOROUGH").is_some() && !log.is_empty() {
-            println!("--- {}\n{text}", test.name);
+            println!("--- {}\n{said}", test.name);
         }
         return Ok(());
     }
-    failure.push(text.into_owned());
+    failure.push(said.into_owned());
     let failure = failure.join("\n");
     if in_vm() {
         // The machine has a time limit, and with it goes what was to be said at the end.
