@@ -13,7 +13,7 @@ local store = guest "store" {
   services = {
     prepare = { exec = { "mkdir", "-p", "/run/store" }, restart = "never" },
     store = {
-      exec = { "nc", "-lk", "-p", "7000", "-e", "cat" },
+      exec = { "nc", "-ll", "-p", "7000", "-e", "cat" },
       after = { "prepare" },
       restart = "always",
       stop_signal = "SIGINT",

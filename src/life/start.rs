@@ -73,6 +73,8 @@ fn context(host: &Host, spec: &Spec, xid: Xid) -> Context {
 fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     let spec = &applied.spec;
     refuse(host, spec)?;
+    // Here, where links of the guest's tree cannot lead out of it; the process inside only opens them.
+    crate::storage::fill::make_targets(&host.layout, spec)?;
     let steps = steps(host, spec, applied.xid)?;
     let null = std::fs::File::options()
         .read(true)

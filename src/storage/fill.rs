@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::inside;
 use super::{Inside, Layout, Progress};
 use crate::error::{Context, Result};
 use crate::guest::{GuestName, Spec};
@@ -27,6 +28,27 @@ pub fn fill(layout: &Layout, name: &GuestName, spec: &Spec, progress: &dyn Progr
     }
     for (path, file) in &spec.files {
         inside.write_file(path, file.content.as_bytes(), file.mode, file.uid, file.gid)?;
+    }
+    Ok(())
+}
+
+/// Makes the targets of the guest's mounts that are not there: a directory for a directory, a file for anything else. A
+/// source that is missing is left to the start, which names it.
+pub fn make_targets(layout: &Layout, spec: &Spec) -> Result<()> {
+    if spec.mounts.is_empty() {
+        return Ok(());
+    }
+    let inside = Inside::open(&layout.rootfs(&spec.name), spec.name.as_str())?;
+    for mount in &spec.mounts {
+        let Ok(source) = fs::metadata(&mount.source) else {
+            continue;
+        };
+        let kind = if source.is_dir() {
+            inside::Kind::Dir
+        } else {
+            inside::Kind::File
+        };
+        inside.open_target(mount.target.as_path(), kind)?;
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ mod inputs;
 mod libraries;
 mod mistakes;
 mod net;
+#[path = "../docs/page.rs"]
+mod page;
 mod scripts;
 mod speed;
 mod stdlib;

@@ -11,6 +11,9 @@
     reason = "a test panics to fail, and prints to say why"
 )]
 
+#[allow(dead_code, reason = "shared with tests/lua/docs.rs, which reads more of a page")]
+#[path = "../docs/page.rs"]
+mod page;
 mod support;
 
 use std::process::ExitCode;
@@ -43,6 +46,7 @@ files! {
     cli_primitives,
     crash,
     debian_services,
+    docs,
     enter,
     flow,
     harness,
