@@ -12,7 +12,6 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use nix::time::{ClockId, clock_gettime};
 
 use super::install::{self, explain, install, is_alone, maps_name, set_name};
-use super::pins::names;
 use super::state::{GuestWords, Owned, OwnerWords, Rule, decode, encode, key4, key6, owned};
 use crate::error::Context;
 use crate::guest::Xid;
@@ -68,9 +67,10 @@ impl Fence {
         Self::open_maps(pins)
     }
 
-    /// The set whose pins are in `pins`, whichever version it has; `None` if there is none.
+    /// The set whose pins are in `pins`, whichever version it has; `None` if there is none. It is not said to be
+    /// attached: only [`Fence::ensure`] sees to that.
     pub fn open(pins: &Path) -> Result<Option<Fence>> {
-        if names(pins)?.contains(&maps_name()) {
+        if install::has_maps(pins)? {
             Self::open_maps(pins).map(Some)
         } else {
             Ok(None)
@@ -195,7 +195,14 @@ impl Fence {
     /// Detaches the programs and removes the maps. Guests in bind mode that still run are not confined from then
     /// on, so none may: an entry is an error of [`Kind::State`].
     pub fn remove(self) -> Result<()> {
-        if let Some(entry) = self.entries()?.first() {
+        Self::clear(&self.pins)
+    }
+
+    /// The same by the pins, of which what a command that was killed has left may be all that is there.
+    pub fn clear(pins: &Path) -> Result<()> {
+        if let Some(fence) = Self::open(pins)?
+            && let Some(entry) = fence.entries()?.first()
+        {
             return Err(Error::new(
                 Kind::State,
                 format!(
@@ -205,7 +212,7 @@ impl Fence {
             )
             .with_hint("stop every guest first"));
         }
-        install::uninstall(&self.pins)
+        install::uninstall(pins)
     }
 
     /// Makes the programs forget what they concluded from the maps before. A clock and not a counter: two commands

@@ -38,7 +38,7 @@ const MAPS: [&str; 7] = [
     "sockets",
 ];
 
-/// Begins the name of a set that is not whole.
+/// Begins the name of a set that is not whole: one that is being made, or taken away.
 const NEW: &str = "new-";
 
 /// The name of the set that this binary installs at this cgroup. The cgroup's id is part of it: the links of a
@@ -102,19 +102,43 @@ pub(super) fn install(root: BorrowedFd<'_>, level: u32, pins: &Path, set: &str) 
         .iter()
         .filter(|name| name.starts_with("set-") && *name != set)
     {
-        unpin(&pins.join(name))?;
+        retire(pins, name)?;
     }
     Ok(())
 }
 
-/// Detaches every set and removes the maps.
+/// Whether every map is there. Where one is not, an installation was killed before it attached anything, or a removal
+/// after it had detached everything.
+pub(super) fn has_maps(pins: &Path) -> Result<bool> {
+    let found = names(&pins.join(maps_name()))?;
+    Ok(MAPS.iter().all(|map| found.iter().any(|name| name == map)))
+}
+
+/// Detaches a set. Killed in the midst of it, what is left does not have the name of a whole one.
+fn retire(pins: &Path, set: &str) -> Result<()> {
+    let (whole, new) = (pins.join(set), pins.join(format!("{NEW}{set}")));
+    fs::rename(&whole, &new).context(|| format!("rename `{}`", whole.display()))?;
+    unpin(&new)
+}
+
+/// Detaches every set and removes the maps, whatever of them is there.
 pub(super) fn uninstall(pins: &Path) -> Result<()> {
-    let _lock = lock(pins)?;
+    let _lock = match lock(pins) {
+        Err(err) if err.errno() == Some(Errno::ENOENT) => return Ok(()),
+        lock => lock?,
+    };
     // The maps go last: their pins are what tells a set that is being removed from none.
     let (maps, sets): (Vec<_>, Vec<_>) = names(pins)?
         .into_iter()
         .partition(|name| name.starts_with("maps-"));
-    for name in sets.into_iter().chain(maps) {
+    for name in sets {
+        if name.starts_with(NEW) {
+            unpin(&pins.join(name))?;
+        } else {
+            retire(pins, &name)?;
+        }
+    }
+    for name in maps {
         unpin(&pins.join(name))?;
     }
     fs::remove_dir(pins).context(|| format!("remove `{}`", pins.display()))

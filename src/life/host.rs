@@ -19,6 +19,8 @@ pub struct Host {
     run: PathBuf,
     hierarchies: OnceCell<cgroup::Host>,
     root: OnceCell<Root>,
+    // Apart: maps that were found may have no programs, which are attached by whoever needs them.
+    found: OnceCell<Fence>,
     fence: OnceCell<Fence>,
 }
 
@@ -32,6 +34,7 @@ impl Host {
             run: PathBuf::from(text("HOSTEL_RUN", "/run/hostel")?),
             hierarchies: OnceCell::new(),
             root: OnceCell::new(),
+            found: OnceCell::new(),
             fence: OnceCell::new(),
         })
     }
@@ -86,18 +89,21 @@ impl Host {
         bpf::clear_pins(&self.run)
     }
 
-    /// The programs that are chbind, if they are attached.
+    /// What the programs that are chbind know, if anything; they may have been detached.
     pub fn existing_fence(&self) -> Result<Option<&Fence>> {
-        if self.fence.get().is_none() {
+        if let Some(fence) = self.fence.get() {
+            return Ok(Some(fence));
+        }
+        if self.found.get().is_none() {
             let Some(pins) = self.existing_pins() else {
                 return Ok(None);
             };
             match Fence::open(&pins)? {
-                Some(fence) => drop(self.fence.set(fence)),
+                Some(fence) => drop(self.found.set(fence)),
                 None => return Ok(None),
             }
         }
-        Ok(self.fence.get())
+        Ok(self.found.get())
     }
 
     /// The programs that are chbind, attached when they are not.

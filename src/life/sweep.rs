@@ -154,10 +154,8 @@ pub fn clear_host(host: &Host) -> Result<()> {
         }
     }
     // Without the cgroup, too: programs whose cgroup was removed by hand are attached to nothing and still pinned.
-    if let Some(pins) = host.existing_pins()
-        && let Some(fence) = crate::bpf::Fence::open(&pins)?
-    {
-        fence.remove()?;
+    if let Some(pins) = host.existing_pins() {
+        crate::bpf::Fence::clear(&pins)?;
     }
     if let Some(root) = host.existing_root()? {
         root.clone().remove()?;

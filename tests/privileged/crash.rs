@@ -4,11 +4,13 @@
 //! them. On an emulated machine, where a step takes seconds, at a sample of them.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
 use crate::life::{destroy, recipe};
-use crate::support::{Before, NOTE, Need, Step, Victim, World, eventually, points, sample, slowness, tests, tool};
+use crate::support::{Before, NOTE, Need, Step, Victim, World, eventually, hierarchies, points, sample, slowness, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => build_of_busybox_can_be_killed,
@@ -23,6 +25,8 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => an_apply_that_changes_a_guest_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => workers_of_apply_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => the_process_of_a_start_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_attaching_is_fenced,
+    [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_host_clear_is_fenced,
     [Root, Cgroup2, Bpf, Busybox] => a_signal_to_apply_alone_reaches_its_workers,
 }
 
@@ -321,6 +325,67 @@ fn workers_of_apply_can_be_killed(world: &World) {
             destroy_both(world);
         },
     );
+}
+
+/// hostel's pins: the directory of the maps and that of the programs.
+fn pins(world: &World) -> [PathBuf; 2] {
+    let pins = hostel::bpf::find_pins(&world.run, Path::new(&world.cgroup)).unwrap();
+    let mut found: Vec<PathBuf> = fs::read_dir(pins).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert!(names.len() == 2 && names[0].starts_with("maps-") && names[1].starts_with("set-"), "{names:?}");
+    found.try_into().unwrap()
+}
+
+/// The cgroup of a start that was killed is cleared by the next one, which asks the maps for that before it attaches
+/// what is missing: it took what it had asked for the whole, and the guest had no programs around it.
+fn a_start_after_a_kill_in_the_midst_of_attaching_is_fenced(world: &World) {
+    let file = recipe(world, "web", 0, "");
+    world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+    world.hostel(["stop", "web"]).ok();
+    let [maps, set] = pins(world);
+    let programs = fs::read_dir(&set).unwrap().count();
+    let cgroup = hierarchies().into_iter().find(|hierarchy| hierarchy.is_v2).unwrap().mount.join(&world.cgroup);
+    for missing in [&[][..], &["sockets"], &["guests", "epoch"]] {
+        fs::read_dir(&set).unwrap().for_each(|link| fs::remove_file(link.unwrap().path()).unwrap());
+        fs::remove_dir(&set).unwrap();
+        missing.iter().for_each(|map| fs::remove_file(maps.join(map)).unwrap());
+        fs::create_dir(cgroup.join(format!("x{}", world.xid(0)))).unwrap();
+        world.hostel(["start", "web"]).ok();
+        assert_eq!(pins(world), [maps.clone(), set.clone()], "without {missing:?}");
+        assert_eq!(fs::read_dir(&set).unwrap().count(), programs);
+        // An address of the host's, which without the programs could be had.
+        let foreign = format!("{}:80", world.address(9));
+        let taken = world.hostel(["exec", "web", "--", "busybox", "httpd", "-f", "-p", &foreign]).run();
+        assert!(taken.status != 0 && taken.stderr.contains("bind"), "{taken}");
+        world.hostel(["stop", "web"]).ok();
+    }
+    destroy(world, "web");
+}
+
+/// As the standard library removes a file.
+const UNLINK: i64 = if cfg!(target_arch = "x86_64") { 87 } else { 35 };
+
+/// What is left of a set of programs that was being detached does not pass for a whole one.
+fn a_start_after_a_kill_in_the_midst_of_host_clear_is_fenced(world: &World) {
+    let file = recipe(world, "web", 0, "");
+    world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+    world.hostel(["stop", "web"]).ok();
+    let [_, set] = pins(world);
+    let programs = fs::read_dir(&set).unwrap().count();
+    let whole = world.hostel(["host", "clear"]).traced(None);
+    assert_eq!(whole.status, 0);
+    let unpins = whole.steps.into_iter().filter(|step| step.call == UNLINK).collect();
+    for step in &sample(unpins, 6) {
+        world.hostel(["start", "web"]).ok();
+        world.hostel(["stop", "web"]).ok();
+        world.hostel(["host", "clear"]).traced(Some((step, Victim::Command)));
+        world.hostel(["start", "web"]).ok();
+        let [_, set] = pins(world);
+        assert_eq!(fs::read_dir(&set).unwrap().count(), programs, "{step:?}");
+        world.hostel(["stop", "web"]).ok();
+    }
+    destroy(world, "web");
 }
 
 fn a_signal_to_apply_alone_reaches_its_workers(world: &World) {
