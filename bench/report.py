@@ -72,8 +72,21 @@ def plan(part):
     return ["Evaluation and plan of a recipe with a loop.", "", *rows(("guests", "median ms", "best ms"), body)]
 
 
+def lua(part):
+    body = [(what, f"{row['median_ms']:.2f}", f"{row['best_ms']:.2f}") for what, row in part["table"].items()]
+    goals = [(what, row["goal_ms"], f"{row['median_ms']:.2f}", f"{row['best_ms']:.2f}") for what, row in part["goals"].items()]
+    times = ", ".join(f"{what} {value:.2f}" for what, value in part["ratio"].items())
+    return [
+        f"Evaluation of recipes to validated specifications, {part['rounds']} interleaved rounds.", "",
+        *rows(("", "median ms", "best ms"), body), "",
+        "Against the goals; of a large file with mistakes, what the mistakes add.", "",
+        *rows(("", "goal ms", "median ms", "best ms"), goals), "",
+        f"Hermetic as a multiple of plain: {times}.",
+    ]
+
+
 SECTIONS = {"start": ("Start", start), "memory": ("Memory", memory), "network": ("Network", network),
-            "many": ("Many guests", many), "plan": ("Plan", plan)}
+            "many": ("Many guests", many), "plan": ("Plan", plan), "lua": ("Lua", lua)}
 
 
 def markdown(results):

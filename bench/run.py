@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import lua
 import many
 import memory
 import network
@@ -21,6 +22,7 @@ PARTS = {
     "network": network.measure,
     "many": many.measure_guests,
     "plan": many.measure_plan,
+    "lua": lua.measure,
 }
 
 

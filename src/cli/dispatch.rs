@@ -40,6 +40,11 @@ pub(crate) fn run(mut args: Vec<OsString>) -> u8 {
     let mut session = Session::new(when, is_json);
     let result = sys::interrupt::watch()
         .and_then(|()| verb.run(&matches, &mut session))
+        .map(|exit| match (exit, sys::interrupt::pending()) {
+            // An evaluation that was interrupted has been told of already.
+            (Exit::No, Some(signal)) => Exit::of_signal(signal),
+            _ => exit,
+        })
         .and_then(|exit| session.flush().map(|()| exit));
     end(&mut session, verb.failure, result)
 }

@@ -5,6 +5,7 @@
 //! process. It can open nothing, start nothing, reach nobody; whatever a recipe does to Lua or to hostel's own code.
 
 use std::panic::PanicHookInfo;
+use std::sync::{Once, OnceLock};
 
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -15,6 +16,24 @@ use crate::guest::syscalls::Test;
 use crate::sys::seccomp::{Action, Calls, Filter, no_new_privs};
 use crate::sys::{clone, fork, lua_position};
 
+/// Whom a panic is told; set in a child that evaluates, and nowhere else.
+static TELL: OnceLock<Channel> = OnceLock::new();
+
+/// Before the child is made: where a panic of its is told. The lock on the panic hook may be held by another thread at
+/// the instant of the fork (it is while a panic is printed), and then nobody ever gives it back in the child: the child
+/// must not set a hook.
+pub(super) fn prepare() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let otherwise = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| match TELL.get() {
+            // Nobody is left to tell if this fails.
+            Some(channel) => drop(channel.send(PANIC, info.to_string().as_bytes())),
+            None => otherwise(info),
+        }));
+    });
+}
+
 /// Confines this process for good.
 pub(super) fn confine(options: &EvalOptions, channel: &Channel) -> Result<()> {
     clone::die_with_parent().context(|| "tie the evaluation to its parent")?;
@@ -23,11 +42,8 @@ pub(super) fn confine(options: &EvalOptions, channel: &Channel) -> Result<()> {
     bound(options)?;
     // Nobody of the same user reads its memory, and it leaves no core.
     clone::set_dumpable(false).context(|| "make the evaluation undumpable")?;
-    let told = channel.clone();
-    std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
-        // Nobody is left to tell if this fails.
-        let _ = told.send(PANIC, info.to_string().as_bytes());
-    }));
+    // This process evaluates once; what is there already is as good.
+    let _ = TELL.set(channel.clone());
     fork::close_standard();
     fork::one_arena();
     lua_position::tell_at_sigxcpu(channel.raw())?;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use mlua::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::diagnostic::{self, Code, Diagnostic, Diagnostics};
+use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::source::{self, Folder, Modules};
 use super::state::{Raised, Source, State};
 use super::vm::Vm;
@@ -87,16 +87,8 @@ pub(super) fn run(
         modules,
         prefix: prefix(name).to_owned(),
         sources: vec![
-            Source {
-                name: name.to_owned(),
-                text: text.to_owned(),
-                is_own: false,
-            },
-            Source {
-                name: "stdlib-lua/sandbox.lua".to_owned(),
-                text: require::SANDBOX.to_owned(),
-                is_own: true,
-            },
+            Source::new(name, text, false),
+            Source::new("stdlib-lua/sandbox.lua", require::SANDBOX, true),
         ],
         inputs: options.inputs.clone(),
         wants_own: options.provenance.is_some(),
@@ -217,6 +209,12 @@ fn from_error(state: &State, error: &mlua::Error, options: &EvalOptions) -> Diag
     let mut at = error;
     loop {
         match at {
+            // mlua's name for what stands before the colon.
+            mlua::Error::BadArgument {
+                to: Some(to),
+                name: Some(name),
+                ..
+            } if name == "self" => return without_colon(state, to),
             mlua::Error::CallbackError { cause, .. }
             | mlua::Error::BadArgument { cause, .. }
             | mlua::Error::WithContext { cause, .. } => at = cause,
@@ -246,6 +244,31 @@ fn from_error(state: &State, error: &mlua::Error, options: &EvalOptions) -> Diag
             }
         }
     }
+}
+
+/// A method that was called with a dot: `h.exec { "true" }`.
+fn without_colon(state: &State, method: &str) -> Diagnostic {
+    let name = method.rsplit('.').next().unwrap_or(method);
+    let place = state
+        .frames
+        .first()
+        .and_then(|frame| state.word_place(&frame.file, frame.line, name));
+    let variable = place.as_ref().and_then(|place| {
+        let before: String = place.text.chars().take(place.column - 1).collect();
+        let before = before.strip_suffix('.')?;
+        let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        let from = before
+            .rfind(|c| !is_part(c))
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        Some(before[from..].to_owned()).filter(|name| !name.is_empty())
+    });
+    let variable = variable.as_deref().unwrap_or("x");
+    Diagnostic::new(
+        Code::Runtime,
+        format!("`{name}` is called without what it belongs to"),
+        place,
+    )
+    .with_help(Some(format!("with a colon: `{variable}:{name}(...)`")))
 }
 
 /// `error(err)` or `assert(nil, err)` of a script.
@@ -303,7 +326,7 @@ fn from_syntax(state: &State, message: &str) -> Diagnostic {
         .map_or("", |(_, near)| near.trim_matches('\''));
     let place = state
         .source(&file)
-        .and_then(|source| diagnostic::unbalanced(&source.name, &source.text, line, near));
+        .and_then(|source| source.find().unbalanced(line, near));
     let mut diagnostic = Diagnostic::new(Code::Syntax, text, place);
     if text.starts_with("'}' expected")
         && (near == "="

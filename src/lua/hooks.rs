@@ -204,10 +204,41 @@ fn call(recipe: &Recipe, guest: &GuestName, moment: HookMoment, log: &Log) -> Re
         guest: guest.as_str().to_owned(),
         log: Rc::clone(log),
     };
-    match run.vm.call(&function, handle) {
+    let checked = checked(&run.vm.lua, &function).map_err(|source| {
+        Diagnostics::one(Diagnostic::new(
+            Code::Child,
+            format!("call the hook: {source}"),
+            None,
+        ))
+    })?;
+    match run.vm.call(&checked, handle) {
         Ok(()) => Ok(()),
         Err(error) => Err(Diagnostics::one(evaluate::describe(&run.vm, &error, &options))),
     }
+}
+
+/// The hook, with a look at what it returns: elsewhere in Lua `false`, or nothing and a text, says that something failed,
+/// and a start must not go on as if it had not.
+fn checked(lua: &Lua, hook: &mlua::Function) -> mlua::Result<mlua::Function> {
+    let judge = lua.create_function(|_, (first, second): (Value, Value)| {
+        let what = match (&first, &second) {
+            (Value::Boolean(false), Value::String(text)) | (Value::Nil, Value::String(text)) => {
+                format!(
+                    "the hook returned {} and \"{}\"",
+                    described(&first),
+                    text.to_string_lossy()
+                )
+            }
+            (Value::Boolean(false), _) => "the hook returned false".to_owned(),
+            _ => return Ok(()),
+        };
+        Err(failed(what)
+            .help("a hook fails by `error \"why\"`, and needs to return nothing")
+            .into())
+    })?;
+    lua.load("local hook, judge = ... return function(h) judge(hook(h)) end")
+        .set_name("=hook")
+        .call((hook, judge))
 }
 
 /// The methods of a hook's argument.
@@ -439,6 +470,8 @@ mod tests {
             ("h:exec { 'true', { 'x' } }", "`exec` takes a list of texts"),
             ("h:exec {}", "`exec` has nothing to run"),
             ("h:require_free('/', '1Q')", "1Q"),
+            ("h.require_free('/', '1G')", "`require_free` is called without"),
+            ("h:require_free('/', true)", "a size is a text such as"),
         ] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("web.lua");
@@ -458,9 +491,37 @@ mod tests {
                 .failure
                 .unwrap();
             let first = &failure.0[0];
-            assert_eq!(first.code, Code::Hook, "{failure}");
+            let expected = if body.starts_with("h.") {
+                Code::Runtime
+            } else {
+                Code::Hook
+            };
+            assert_eq!(first.code, expected, "{failure}");
             assert!(first.message.contains(message), "{failure}");
             assert_eq!(first.place.as_ref().map(|p| p.line), Some(2), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_method_with_a_dot_is_told_of_the_colon() {
+        let err = run_recipe("h.exec { 'true' }", Span::from_secs(20)).unwrap_err();
+        assert_eq!(err.hint(), Some("with a colon: `h:exec(...)`"), "{err}");
+        assert!(err.to_string().contains("web.lua:2: "), "{err}");
+    }
+
+    #[test]
+    fn what_a_hook_returns_in_failure_is_a_failure() {
+        for (body, message) in [
+            ("return false", "the hook returned false"),
+            ("return nil, 'no disk'", "the hook returned nil and \"no disk\""),
+            ("return false, 'no disk'", "and \"no disk\""),
+        ] {
+            let err = run_recipe(body, Span::from_secs(20)).unwrap_err();
+            assert!(err.to_string().contains(message), "{err}");
+            assert!(err.hint().unwrap().contains("`error"), "{err}");
+        }
+        for body in ["return h:exec { 'true' }", "return true", "return nil", ""] {
+            run_recipe(body, Span::from_secs(20)).unwrap();
         }
     }
 

@@ -52,6 +52,7 @@ pub(super) fn evaluate(path: &Path, options: &EvalOptions) -> Result<Evaluated, 
     // Processor time bounds what computes; real time bounds what waits, and is no measure on a busy machine.
     let patience = Duration::from_secs(options.cpu_seconds.saturating_mul(6).max(60));
     let recipe = Recipe::read(path)?;
+    confine::prepare();
     let pair = socketpair(
         AddressFamily::Unix,
         SockType::Stream,
@@ -70,6 +71,11 @@ pub(super) fn evaluate(path: &Path, options: &EvalOptions) -> Result<Evaluated, 
         kill(pid);
     }
     let ended = fork::wait(pid).map_or_else(|_| Ended::Code(1), Ended::of);
+    // Ctrl-C goes to both processes; the child's end may be heard of first.
+    let listened = match interrupt::pending() {
+        Some(signal) => Err(Stopped::Interrupted(signal)),
+        None => listened,
+    };
     match listened {
         Ok(()) => heard.judge(ended, options),
         Err(Stopped::Late) => Err(heard.timed_out(format!(

@@ -60,11 +60,7 @@ fn load(lua: &Lua, shared: &Shared, environment: &Table, name: &str) -> mlua::Re
     {
         let mut state = shared.borrow_mut();
         state.loaded.insert(name.to_owned(), None);
-        state.sources.push(Source {
-            name: shown,
-            text: text.clone(),
-            is_own,
-        });
+        state.sources.push(Source::new(shown, text.clone(), is_own));
     }
     let result: Value = chunk.into_function()?.call(name)?;
     let value = if result.is_nil() {

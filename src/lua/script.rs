@@ -251,11 +251,7 @@ pub fn load(script: &Script, args: &Args) -> Result<Loaded, Failed> {
         _ => PathBuf::from("."),
     };
     let state = Rc::new(RefCell::new(State {
-        sources: vec![Source {
-            name: script.name.clone(),
-            text: script.text.clone(),
-            is_own: false,
-        }],
+        sources: vec![Source::new(script.name.clone(), script.text.clone(), false)],
         folder,
         ..State::default()
     }));
@@ -438,11 +434,10 @@ fn chunk(
         .set_name(format!("@{shown}"))
         .set_mode(mlua::chunk::ChunkMode::Text)
         .into_function()?;
-    shared.borrow_mut().sources.push(Source {
-        name: shown.clone(),
-        text,
-        is_own,
-    });
+    shared
+        .borrow_mut()
+        .sources
+        .push(Source::new(shown.clone(), text, is_own));
     Ok((Value::Function(function), Some(shown)))
 }
 

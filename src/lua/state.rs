@@ -1,11 +1,12 @@
 //! What one evaluation gathers while the recipe runs.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::DeclaredInput;
-use super::diagnostic::{self, Code, Diagnostic, Place};
+use super::diagnostic::{Code, Diagnostic, Finder, Place, Scan};
 use super::read::{At, Mistake, Room};
 use super::source::Modules;
 use super::value::{LayerId, Node};
@@ -18,6 +19,25 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Whether it is hostel's own.
     pub(crate) is_own: bool,
+    /// Its tokens, once a place in it was looked for.
+    scan: OnceCell<Scan>,
+}
+
+impl Source {
+    pub(crate) fn new(name: impl Into<String>, text: impl Into<String>, is_own: bool) -> Self {
+        Self {
+            name: name.into(),
+            text: text.into(),
+            is_own,
+            scan: OnceCell::new(),
+        }
+    }
+
+    /// Where things are in it.
+    pub(crate) fn find(&self) -> Finder<'_> {
+        let scan = self.scan.get_or_init(|| Scan::of(&self.text));
+        Finder::new(&self.name, &self.text, scan)
+    }
 }
 
 /// One body: where it is and what it is called.
@@ -151,8 +171,7 @@ impl State {
     /// Where a layer is called.
     pub(crate) fn call_place(&self, id: LayerId) -> Option<Place> {
         let layer = self.layer(id)?;
-        let source = self.source(&layer.file)?;
-        diagnostic::find_call(&source.name, &source.text, layer.line, &layer.name)
+        self.source(&layer.file)?.find().call(layer.line, &layer.name)
     }
 
     /// Where a field of a layer is written.
@@ -162,13 +181,12 @@ impl State {
         if path.is_empty() {
             return self.call_place(id);
         }
-        diagnostic::find_key(&source.name, &source.text, layer.line, &layer.name, path, at)
+        source.find().key(layer.line, &layer.name, path, at)
     }
 
     /// Where a word stands on a line.
     pub(crate) fn word_place(&self, file: &str, line: usize, word: &str) -> Option<Place> {
-        let source = self.source(file)?;
-        diagnostic::find_word(&source.name, &source.text, line, word)
+        self.source(file)?.find().word(line, word)
     }
 
     /// The mistake with its place: ``unknown field `pidz` in guest "web" at `limits` ``.

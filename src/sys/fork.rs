@@ -34,12 +34,13 @@ pub fn fork(pipe: OwnedFd, inside: impl FnOnce(OwnedFd) -> i32) -> Result<HostPi
 fn only(pipe: OwnedFd) -> Result<OwnedFd, Errno> {
     let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
     let null = nix::fcntl::open("/dev/null", flags, nix::sys::stat::Mode::empty())?;
-    // SAFETY: dup2(2) of an open descriptor; 3 is not 0, 1 or 2, and whatever it was is not used again.
-    let fd = Errno::result(unsafe { libc::dup2(pipe.as_raw_fd(), 3) })?;
+    // These first: the null device may have got number 3.
     for standard in [0, 1] {
         // SAFETY: dup2(2) of an open descriptor; standard input and output belong to nobody in this child.
         Errno::result(unsafe { libc::dup2(null.as_raw_fd(), standard) })?;
     }
+    // SAFETY: dup2(2) of an open descriptor; 3 is not 0, 1 or 2, and whatever it was is not used again.
+    let fd = Errno::result(unsafe { libc::dup2(pipe.as_raw_fd(), 3) })?;
     // The copies that are closed below must not be closed again by their owners.
     std::mem::forget(pipe);
     std::mem::forget(null);

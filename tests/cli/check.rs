@@ -77,3 +77,48 @@ fn an_evaluation_that_is_killed_is_told() {
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
     assert!(run.stderr.starts_with("error[E0304]: "), "{}", run.stderr);
 }
+
+/// Ctrl-C while a recipe runs: the code of a shell, and no process is left.
+#[test]
+fn an_evaluation_that_is_interrupted_exits_with_130() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let place = Place::new();
+    // One call that takes for ever, and that nothing inside Lua ends.
+    let file = place.file(
+        "slow.lua",
+        "local s = (\"a\"):rep(100000)\nreturn s:find((\".-\"):rep(100) .. \"b\")\n",
+    );
+    let running = place
+        .command(&["check", &file])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", running.id());
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let child: i32 = loop {
+        let text = std::fs::read_to_string(&children).unwrap();
+        if let Some(pid) = text.split_whitespace().next() {
+            break pid.parse().unwrap();
+        }
+        assert!(std::time::Instant::now() < deadline, "no evaluation began");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    kill(
+        Pid::from_raw(i32::try_from(running.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    let output = running.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(
+        stderr.starts_with("error[E0305]: interrupted by SIGINT"),
+        "{stderr}"
+    );
+    assert!(
+        kill(Pid::from_raw(child), None).is_err(),
+        "the evaluation is left"
+    );
+}

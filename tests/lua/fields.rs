@@ -19,6 +19,8 @@ fn limits_reach_the_specification() {
           },
           net = { mode = "private", address = "10.1.2.3/24", gateway = "10.1.2.1" },
           mounts = { { source = "/srv/a", target = "/a", noexec = true } },
+          allow = { "ptrace" },
+          no_new_privs = true,
         }
         "#,
     )
@@ -35,6 +37,8 @@ fn limits_reach_the_specification() {
     assert_eq!(at("/limits/io/~1dev~1vda/read_iops"), 1000);
     assert_eq!(at("/limits/io/~1dev~1vda/write_iops"), 500);
     assert_eq!(at("/mounts/0/noexec"), true);
+    assert_eq!(at("/allow"), serde_json::json!(["ptrace"]));
+    assert_eq!(at("/no_new_privs"), true);
     assert!(at("/net").to_string().contains("10.1.2.1"), "{}", at("/net"));
     let rlimits = at("/limits/rlimits");
     for kind in ["nofile", "core", "stack", "memlock", "fsize"] {

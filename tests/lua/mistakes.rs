@@ -112,6 +112,51 @@ fn a_mistake_in_a_required_file_is_shown_there() {
     insta::assert_snapshot!(text.replace(&format!("{}/", dir.path().display()), ""));
 }
 
+/// One address in the recipe and one in a file that it requires: both places, each with its file.
+#[test]
+fn duplicates_across_files_show_both_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = |name: &str| {
+        format!(
+            "guest \"{name}\" {{\n  image = \"busybox\",\n  net = {{ mode = \"bind\", address = \"127.9.0.1\" }},\n}}\n"
+        )
+    };
+    std::fs::write(dir.path().join("db.lua"), format!("{}return {{}}\n", body("db"))).unwrap();
+    let path = dir.path().join("web.lua");
+    std::fs::write(
+        &path,
+        format!(
+            "require \"db\"\n{}guest \"db\" {{ image = \"busybox\" }}\n",
+            body("web")
+        ),
+    )
+    .unwrap();
+    let found = hostel::lua::evaluate(&path, &crate::support::plain()).unwrap_err();
+    let text = found.to_string();
+    insta::assert_snapshot!(text.replace(&format!("{}/", dir.path().display()), ""));
+}
+
+/// 5,000 mistakes in a file of 20,000 lines: the file is read into tokens once, not for each.
+#[test]
+fn many_mistakes_in_a_large_file_are_many_reports() {
+    let text: String = (0..5000)
+        .map(|i| format!("guest \"g{i}\" {{\n  image = \"busybox\",\n  limits = {{ pidz = {i} }},\n}}\n"))
+        .collect();
+    let found = eval(&text).unwrap_err();
+    assert_eq!(found.len(), 200);
+    for (index, diagnostic) in found.0.iter().enumerate() {
+        assert_eq!(
+            diagnostic.place.as_ref().map(|p| (p.line, p.column)),
+            Some((4 * index + 3, 14))
+        );
+    }
+    assert!(
+        found.0[199].notes[0].ends_with("more mistakes are not shown"),
+        "{:?}",
+        found.0[199]
+    );
+}
+
 #[test]
 fn diagnostics_are_json_too() {
     let found = eval("guest 'web' { limitz = {} }").unwrap_err();

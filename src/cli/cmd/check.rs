@@ -11,6 +11,11 @@ use crate::cli::verb::{Example, Group, Verb};
 /// Check a recipe: every mistake, each with its place and what would be right
 ///
 /// Neither root nor the host is needed.
+///
+/// With --json, the guests of a right recipe are a list on standard output. Mistakes are one object on standard error:
+/// `kind`, `message` and `diagnostics`, each of these with `code`, `severity`, `message`, `place` (`file`, `line`, `column`,
+/// `width`, `text`: from 1, in characters), `range` (from 0, in UTF-16 units, as language servers have it), and where there
+/// is something to say `help`, `notes` and `related`, a list of pairs of another place and what is there.
 #[derive(Debug, Parser)]
 pub(crate) struct Check {
     #[command(flatten)]

@@ -7,7 +7,8 @@ mod render;
 mod tokens;
 
 pub use codes::Code;
-pub(crate) use place::{find_call, find_key, find_word, unbalanced};
+pub(crate) use place::Finder;
+pub(crate) use tokens::Scan;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,18 +27,24 @@ pub struct Place {
     pub text: String,
 }
 
+/// A word on a line of a text that is looked at once.
+pub(crate) fn find_word(file: &str, source: &str, line: usize, word: &str) -> Option<Place> {
+    Finder::new(file, source, &Scan::of(source)).word(line, word)
+}
+
 /// Every search for a place, over any text: for the fuzzer, which checks that what is found is there.
 #[doc(hidden)]
 pub fn every_search(source: &str, line: usize, name: &str, path: &[String]) -> Vec<Place> {
     use crate::lua::read::At;
-    let file = "web.lua";
+    let scan = Scan::of(source);
+    let find = Finder::new("web.lua", source, &scan);
     let word = path.last().map_or("", String::as_str);
     [
-        find_call(file, source, line, name),
-        find_word(file, source, line, word),
-        unbalanced(file, source, line, word),
-        find_key(file, source, line, name, path, At::Key),
-        find_key(file, source, line, name, path, At::Value),
+        find.call(line, name),
+        find.word(line, word),
+        find.unbalanced(line, word),
+        find.key(line, name, path, At::Key),
+        find.key(line, name, path, At::Value),
     ]
     .into_iter()
     .flatten()

@@ -2,7 +2,7 @@
 //! source from there. This costs nothing while a recipe is right.
 
 use super::Place;
-use super::tokens::{Kind, Token, tokens};
+use super::tokens::{Kind, Scan, Token, Tokens};
 use crate::lua::read::At;
 
 /// How often a name is followed to the table that it stands for; a recipe that names itself ends there.
@@ -21,120 +21,130 @@ fn place(file: &str, source: &str, start: usize, len: usize, line: usize) -> Pla
     }
 }
 
-/// A whole line, from its first character that is no blank.
-fn whole_line(file: &str, source: &str, line: usize) -> Option<Place> {
-    let text = source.split('\n').nth(line.checked_sub(1)?)?;
-    let start = source
-        .split_inclusive('\n')
-        .take(line - 1)
-        .map(str::len)
-        .sum::<usize>();
-    let indent = text.len() - text.trim_start().len();
-    Some(place(file, source, start + indent, text.trim().len(), line))
+/// A source in which places are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finder<'a> {
+    file: &'a str,
+    all: Tokens<'a>,
 }
 
-/// The name of a guest or template in the call whose body opens on `line`, or else that line.
-pub(crate) fn find_call(file: &str, source: &str, line: usize, name: &str) -> Option<Place> {
-    let all = tokens(source);
-    let open = opening(&all, line, name);
-    let near = open.map_or(0, |o| o.saturating_sub(6));
-    let named = all[near..open.map_or(all.len(), |o| o + 1)]
-        .iter()
-        .rev()
-        .find(|t| t.literal() == Some(name) && (open.is_some() || t.line == line));
-    if let Some(token) = named {
-        return Some(place(file, source, token.start, token.text.len(), token.line));
+impl<'a> Finder<'a> {
+    /// `scan` is of this `source`.
+    pub(crate) fn new(file: &'a str, source: &'a str, scan: &'a Scan) -> Self {
+        Self {
+            file,
+            all: Tokens::new(source, scan),
+        }
     }
-    if let Some(open) = open
-        && let Some(word) = all[near..open]
-            .iter()
-            .rev()
-            .find(|t| t.text == "guest" || t.text == "template")
-    {
-        return Some(place(file, source, word.start, word.text.len(), word.line));
-    }
-    whole_line(file, source, line)
-}
 
-/// A word on a line, or else the line.
-pub(crate) fn find_word(file: &str, source: &str, line: usize, word: &str) -> Option<Place> {
-    let all = tokens(source);
-    let on_line = |t: &&Token<'_>| t.line == line && (t.text == word || t.literal() == Some(word));
-    match all.iter().find(on_line) {
-        Some(token) => Some(place(file, source, token.start, token.text.len(), line)),
-        None => whole_line(file, source, line),
+    fn token(self, token: &Token<'_>) -> Place {
+        place(
+            self.file,
+            self.all.source,
+            token.start,
+            token.text.len(),
+            token.line,
+        )
     }
-}
 
-/// For a syntax error: what stands near it on its line, and the bracket that is still open, by its line.
-pub(crate) fn unbalanced(file: &str, source: &str, line: usize, near: &str) -> Option<Place> {
-    let all = tokens(source);
-    match all.iter().rev().find(|t| t.line == line && t.text == near) {
-        Some(token) => Some(place(file, source, token.start, token.text.len(), line)),
-        None => whole_line(file, source, line.min(source.split('\n').count())),
+    fn spanning(self, from: usize, to: usize) -> Place {
+        let (first, last) = (self.all.at(from), self.all.at(to.max(from)));
+        let length = last.start + last.text.len() - first.start;
+        place(self.file, self.all.source, first.start, length, first.line)
     }
-}
 
-/// The field at `path` of the body that opens on `line`.
-pub(crate) fn find_key(
-    file: &str,
-    source: &str,
-    line: usize,
-    name: &str,
-    path: &[String],
-    at: At,
-) -> Option<Place> {
-    let all = tokens(source);
-    if let Some(open) = opening(&all, line, name) {
-        match descend(&all, open, path, at, FOLLOW) {
-            Ok((from, to)) => return Some(spanning(file, source, &all, from, to)),
-            Err(nearest) => {
-                if let Some(index) = only_key(&all, path, line) {
-                    return Some(spanning(file, source, &all, index, index));
-                }
-                if let Some((from, to)) = nearest {
-                    return Some(spanning(file, source, &all, from, to));
+    /// A whole line, from its first character that is no blank.
+    fn whole_line(self, line: usize) -> Option<Place> {
+        let (start, text) = self.all.line_text(line)?;
+        // First the end: of a line of blanks alone the beginning is shown.
+        let text = text.trim_end();
+        let indent = text.len() - text.trim_start().len();
+        Some(place(
+            self.file,
+            self.all.source,
+            start + indent,
+            text.trim().len(),
+            line,
+        ))
+    }
+
+    /// The name of a guest or template in the call whose body opens on `line`, or else that line.
+    pub(crate) fn call(self, line: usize, name: &str) -> Option<Place> {
+        let all = self.all;
+        let is_name = |t: &Token<'_>| t.literal() == Some(name);
+        if let Some(open) = opening(all, line, name) {
+            let near = open.saturating_sub(6);
+            if let Some(token) = all.range(near..open + 1).rev().find(is_name) {
+                return Some(self.token(&token));
+            }
+            let is_word = |t: &Token<'_>| t.text == "guest" || t.text == "template";
+            if let Some(word) = all.range(near..open).rev().find(is_word) {
+                return Some(self.token(&word));
+            }
+        } else if let Some(token) = all.range(all.line(line)).rev().find(is_name) {
+            return Some(self.token(&token));
+        }
+        self.whole_line(line)
+    }
+
+    /// A word on a line, or else the line.
+    pub(crate) fn word(self, line: usize, word: &str) -> Option<Place> {
+        let is_it = |t: &Token<'_>| t.text == word || t.literal() == Some(word);
+        match self.all.range(self.all.line(line)).find(is_it) {
+            Some(token) => Some(self.token(&token)),
+            None => self.whole_line(line),
+        }
+    }
+
+    /// For a syntax error: what stands near it on its line, and the bracket that is still open, by its line.
+    pub(crate) fn unbalanced(self, line: usize, near: &str) -> Option<Place> {
+        let on_line = self.all.range(self.all.line(line));
+        match on_line.rev().find(|t| t.text == near) {
+            Some(token) => Some(self.token(&token)),
+            None => self.whole_line(line.min(self.all.lines())),
+        }
+    }
+
+    /// The field at `path` of the body that opens on `line`.
+    pub(crate) fn key(self, line: usize, name: &str, path: &[String], at: At) -> Option<Place> {
+        if let Some(open) = opening(self.all, line, name) {
+            match descend(self.all, open, path, at, FOLLOW) {
+                Ok((from, to)) => return Some(self.spanning(from, to)),
+                Err(nearest) => {
+                    if let Some(index) = only_key(self.all, path, line) {
+                        return Some(self.spanning(index, index));
+                    }
+                    if let Some((from, to)) = nearest {
+                        return Some(self.spanning(from, to));
+                    }
                 }
             }
+        } else if let Some(index) = only_key(self.all, path, line) {
+            return Some(self.spanning(index, index));
         }
-    } else if let Some(index) = only_key(&all, path, line) {
-        return Some(spanning(file, source, &all, index, index));
+        self.call(line, name)
     }
-    find_call(file, source, line, name)
-}
-
-fn spanning(file: &str, source: &str, all: &[Token<'_>], from: usize, to: usize) -> Place {
-    let (first, last) = (&all[from], &all[to.max(from)]);
-    place(
-        file,
-        source,
-        first.start,
-        last.start + last.text.len() - first.start,
-        first.line,
-    )
 }
 
 /// The `{` of the body: Lua gives the line on which a call's arguments begin.
-fn opening(all: &[Token<'_>], line: usize, name: &str) -> Option<usize> {
+fn opening(all: Tokens<'_>, line: usize, name: &str) -> Option<usize> {
     let is_argument = |i: usize| {
         let Some(before) = i.checked_sub(1).and_then(|b| all.get(b)) else {
             return false;
         };
         before.kind == Kind::Text || before.is(")") || before.is("(") || before.kind == Kind::Name
     };
-    let first = all.partition_point(|t| t.line < line);
-    let candidates: Vec<usize> = (first..all.len())
-        .take_while(|i| all[*i].line == line)
-        .filter(|i| all[*i].is("{") && is_argument(*i))
+    let on_line = all.line(line);
+    let candidates: Vec<usize> = on_line
+        .clone()
+        .filter(|i| all.at(*i).is("{") && is_argument(*i))
         .collect();
     let is_named = |i: &&usize| {
-        all[i.saturating_sub(3)..**i]
-            .iter()
+        all.range(i.saturating_sub(3)..**i)
             .any(|t| t.literal() == Some(name))
     };
     let is_call = |i: &&usize| {
-        all[i.saturating_sub(8)..**i]
-            .iter()
+        all.range(i.saturating_sub(8)..**i)
             .any(|t| t.text == "guest" || t.text == "template")
     };
     if let Some(found) = candidates
@@ -148,21 +158,19 @@ fn opening(all: &[Token<'_>], line: usize, name: &str) -> Option<usize> {
         return Some(*found);
     }
     // `guest "web" (body)`: the table that the name stands for.
-    let paren = (first..all.len())
-        .take_while(|i| all[*i].line == line)
-        .filter(|i| all[*i].is("("));
-    paren
+    on_line
+        .filter(|i| all.at(*i).is("("))
         .filter(|i| is_argument(*i))
         .find_map(|i| variable(all, i + 1))
 }
 
 /// The table that the name at `index` was last given before, when it was given one: `local limits = { ... }`.
-fn variable(all: &[Token<'_>], index: usize) -> Option<usize> {
+fn variable(all: Tokens<'_>, index: usize) -> Option<usize> {
     let name = all.get(index).filter(|t| t.kind == Kind::Name)?.text;
     (0..index)
         .rev()
         .find(|i| {
-            all[*i].text == name
+            all.at(*i).text == name
                 && all.get(i + 1).is_some_and(|t| t.is("="))
                 && all.get(i + 2).is_some_and(|t| t.is("{"))
         })
@@ -177,15 +185,15 @@ struct Entry {
 }
 
 /// The entries of the table that opens at `open`.
-fn entries(all: &[Token<'_>], open: usize) -> Vec<Entry> {
+fn entries(all: Tokens<'_>, open: usize) -> Vec<Entry> {
     let mut found = Vec::new();
     let mut at = open + 1;
-    while at < all.len() && !all[at].is("}") {
+    while at < all.len() && !all.at(at).is("}") {
         let mut key = None;
-        if all[at].kind == Kind::Name && all.get(at + 1).is_some_and(|t| t.is("=")) {
+        if all.at(at).kind == Kind::Name && all.get(at + 1).is_some_and(|t| t.is("=")) {
             key = Some((at, at));
             at += 2;
-        } else if all[at].is("[") {
+        } else if all.at(at).is("[") {
             let close = skip(all, at);
             if all.get(close + 1).is_some_and(|t| t.is("=")) {
                 key = Some((at + 1, close.saturating_sub(1)));
@@ -193,7 +201,7 @@ fn entries(all: &[Token<'_>], open: usize) -> Vec<Entry> {
             }
         }
         let from = at;
-        while at < all.len() && !(all[at].is(",") || all[at].is(";") || all[at].is("}")) {
+        while at < all.len() && !(all.at(at).is(",") || all.at(at).is(";") || all.at(at).is("}")) {
             at = skip(all, at) + 1;
         }
         if at > from {
@@ -203,7 +211,7 @@ fn entries(all: &[Token<'_>], open: usize) -> Vec<Entry> {
                 to: at - 1,
             });
         }
-        if at < all.len() && !all[at].is("}") {
+        if at < all.len() && !all.at(at).is("}") {
             at += 1;
         }
     }
@@ -211,7 +219,7 @@ fn entries(all: &[Token<'_>], open: usize) -> Vec<Entry> {
 }
 
 /// The last token of the bracket, or of the function, that starts at `at`; `at` itself for any other token.
-fn skip(all: &[Token<'_>], at: usize) -> usize {
+fn skip(all: Tokens<'_>, at: usize) -> usize {
     let opens = |t: &Token<'_>| {
         t.is("{")
             || t.is("(")
@@ -224,14 +232,14 @@ fn skip(all: &[Token<'_>], at: usize) -> usize {
             || t.is("]")
             || (t.kind == Kind::Name && matches!(t.text, "end" | "until" | "elseif"))
     };
-    if !opens(&all[at]) {
+    if !opens(&all.at(at)) {
         return at;
     }
     let mut depth = 0_usize;
-    for (index, token) in all.iter().enumerate().skip(at) {
-        if opens(token) {
+    for (index, token) in (at..).zip(all.range(at..all.len())) {
+        if opens(&token) {
             depth += 1;
-        } else if closes(token) {
+        } else if closes(&token) {
             depth -= 1;
             if depth == 0 {
                 return index;
@@ -243,7 +251,7 @@ fn skip(all: &[Token<'_>], at: usize) -> usize {
 
 /// The tokens of the field at `path`; if it is not written there, those of the nearest field above it.
 fn descend(
-    all: &[Token<'_>],
+    all: Tokens<'_>,
     open: usize,
     path: &[String],
     at: At,
@@ -256,7 +264,7 @@ fn descend(
     let mut found = None;
     for entry in entries(all, open) {
         let is_it = if let Some((from, to)) = entry.key {
-            let token = &all[from];
+            let token = all.at(from);
             from == to && (token.text == first || token.literal() == Some(first.as_str()))
         } else {
             place += 1;
@@ -270,7 +278,7 @@ fn descend(
     let Some(entry) = found else {
         return Err(None);
     };
-    let value_end = if all[entry.from].is("{") {
+    let value_end = if all.at(entry.from).is("{") {
         entry.from
     } else {
         entry.to
@@ -282,10 +290,10 @@ fn descend(
     if rest.is_empty() {
         return Ok(here);
     }
-    let table = if all[entry.from].is("{") {
+    let table = if all.at(entry.from).is("{") {
         Some(entry.from)
-    } else if all[entry.from].text == "append" {
-        (entry.from..=entry.to).find(|i| all[*i].is("{"))
+    } else if all.at(entry.from).text == "append" {
+        (entry.from..=entry.to).find(|i| all.at(*i).is("{"))
     } else if entry.from == entry.to && follow > 0 {
         variable(all, entry.from)
     } else {
@@ -297,24 +305,24 @@ fn descend(
         Some(table) => {
             descend(all, table, rest, at, follow.saturating_sub(1)).map_err(|below| below.or(Some(own)))
         }
-        None if rest.len() == 1 && all[entry.from].kind != Kind::Name => Ok((entry.from, value_end)),
+        None if rest.len() == 1 && all.at(entry.from).kind != Kind::Name => Ok((entry.from, value_end)),
         None => Err(Some(own)),
     }
 }
 
 /// A field that the body does not hold may be set by code: the one place that gives a key of this name a value, or
 /// of several the first after the call's line.
-fn only_key(all: &[Token<'_>], path: &[String], line: usize) -> Option<usize> {
+fn only_key(all: Tokens<'_>, path: &[String], line: usize) -> Option<usize> {
     let last = path
         .iter()
         .rev()
         .find(|p| !p.bytes().all(|b| b.is_ascii_digit()))?;
     let is_set = |i: &usize| {
         let next = |n: usize| all.get(i + n);
-        match all[*i].kind {
-            Kind::Name => all[*i].text == last && next(1).is_some_and(|t| t.is("=")),
+        match all.at(*i).kind {
+            Kind::Name => all.at(*i).text == last && next(1).is_some_and(|t| t.is("=")),
             Kind::Text => {
-                all[*i].literal() == Some(last.as_str())
+                all.at(*i).literal() == Some(last.as_str())
                     && next(1).is_some_and(|t| t.is("]"))
                     && next(2).is_some_and(|t| t.is("="))
             }
@@ -325,6 +333,22 @@ fn only_key(all: &[Token<'_>], path: &[String], line: usize) -> Option<usize> {
     match found.as_slice() {
         [] => None,
         [one] => Some(*one),
-        many => many.iter().copied().rfind(|i| all[*i].line <= line),
+        many => many.iter().copied().rfind(|i| all.at(*i).line <= line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_carriage_returns_has_its_place_within_the_line() {
+        let source = "local x\n\r\r\r\r\n  \t\nend";
+        let scan = Scan::of(source);
+        for line in [2, 3] {
+            let place = Finder::new("web.lua", source, &scan).word(line, "b").unwrap();
+            assert_eq!((place.line, place.column, place.width), (line, 1, 1));
+        }
+        assert_eq!(Finder::new("web.lua", source, &scan).word(5, "b"), None);
     }
 }

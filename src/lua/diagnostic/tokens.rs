@@ -1,12 +1,102 @@
 //! Just enough of Lua's lexical grammar (reference manual, 3.1) to find a key in a source text.
 
 /// A token and where it is, in bytes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Token<'a> {
     pub(super) kind: Kind,
     pub(super) text: &'a str,
     pub(super) start: usize,
     pub(super) line: usize,
+}
+
+/// A token without its text, which is kept beside the source that it is of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Span {
+    kind: Kind,
+    start: usize,
+    end: usize,
+    line: usize,
+}
+
+/// What one reading of a source finds: kept, because a file with a thousand mistakes is asked for a place as often.
+#[derive(Debug, Clone)]
+pub(crate) struct Scan {
+    spans: Vec<Span>,
+    /// Where each line starts.
+    lines: Vec<usize>,
+}
+
+impl Scan {
+    pub(crate) fn of(source: &str) -> Self {
+        let after = source.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            spans: spans(source),
+            lines: std::iter::once(0).chain(after).collect(),
+        }
+    }
+}
+
+/// The tokens of a source.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokens<'a> {
+    pub(super) source: &'a str,
+    scan: &'a Scan,
+}
+
+impl<'a> Tokens<'a> {
+    /// `scan` is of this `source`.
+    pub(super) fn new(source: &'a str, scan: &'a Scan) -> Self {
+        Self { source, scan }
+    }
+
+    fn token(self, span: &Span) -> Token<'a> {
+        Token {
+            kind: span.kind,
+            text: &self.source[span.start..span.end],
+            start: span.start,
+            line: span.line,
+        }
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.scan.spans.len()
+    }
+
+    pub(super) fn get(self, index: usize) -> Option<Token<'a>> {
+        self.scan.spans.get(index).map(|span| self.token(span))
+    }
+
+    /// The token at an index that is there.
+    pub(super) fn at(self, index: usize) -> Token<'a> {
+        self.token(&self.scan.spans[index])
+    }
+
+    pub(super) fn range(self, range: std::ops::Range<usize>) -> impl DoubleEndedIterator<Item = Token<'a>> {
+        self.scan.spans[range].iter().map(move |span| self.token(span))
+    }
+
+    /// The indices of the tokens of a line.
+    pub(super) fn line(self, line: usize) -> std::ops::Range<usize> {
+        let spans = &self.scan.spans;
+        spans.partition_point(|t| t.line < line)..spans.partition_point(|t| t.line <= line)
+    }
+
+    /// Where a line, counted from 1, starts, and its text without its end.
+    pub(super) fn line_text(self, line: usize) -> Option<(usize, &'a str)> {
+        let index = line.checked_sub(1)?;
+        let start = *self.scan.lines.get(index)?;
+        let end = self
+            .scan
+            .lines
+            .get(index + 1)
+            .map_or(self.source.len(), |next| next - 1);
+        Some((start, &self.source[start..end]))
+    }
+
+    /// How many lines there are.
+    pub(super) fn lines(self) -> usize {
+        self.scan.lines.len()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +127,7 @@ impl Token<'_> {
 }
 
 /// The tokens of a text. What is no Lua becomes a sign of one character; nothing fails.
-pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
+fn spans(source: &str) -> Vec<Span> {
     let bytes = source.as_bytes();
     let mut found = Vec::with_capacity(bytes.len() / 4);
     let (mut at, mut line) = (0, 1);
@@ -90,10 +180,10 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
         while !source.is_char_boundary(end) {
             end += 1;
         }
-        found.push(Token {
+        found.push(Span {
             kind,
-            text: &source[at..end],
             start: at,
+            end,
             line,
         });
         line += newlines(bytes, at, end);
@@ -151,7 +241,9 @@ mod tests {
     #[test]
     fn finds_names_behind_comments_and_long_strings() {
         let source = "#!x\n-- a\n--[==[ b\n]] ]==] c = [[\nd]] .. 'e\\'f' g";
-        let found: Vec<(&str, usize)> = tokens(source).iter().map(|t| (t.text, t.line)).collect();
+        let scan = Scan::of(source);
+        let all = Tokens::new(source, &scan);
+        let found: Vec<(&str, usize)> = all.range(0..all.len()).map(|t| (t.text, t.line)).collect();
         assert_eq!(
             found,
             [
@@ -168,7 +260,7 @@ mod tests {
     #[test]
     fn never_fails() {
         for source in ["", "\"", "[==[", "--[[", "'\\", "é = 1", "#", "[=", "a\u{0}b"] {
-            tokens(source);
+            Scan::of(source);
         }
     }
 }

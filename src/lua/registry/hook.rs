@@ -7,7 +7,7 @@ pub(super) static MODULE: Module = Module {
     name: "hooks",
     local: "",
     is_global: false,
-    doc: "The argument of a hook's function (`hostel doc guest.hooks`): all that it may do. Its methods are called with a colon: `h:exec { ... }`.",
+    doc: "The argument of a hook's function (`hostel doc guest.hooks`): all that it may do. Its methods are called with a colon: `h:exec { ... }`. A hook fails by `error \"why\"`; one that returns `false`, or nothing and a text, has failed too.",
     places: Places::RECIPES,
     entries: ENTRIES,
     classes: CLASSES,

@@ -58,11 +58,7 @@ fn load(path: &Path, options: &Options) -> Result<Loaded, Diagnostics> {
         _ => PathBuf::from("."),
     };
     let state = Rc::new(RefCell::new(State {
-        sources: vec![Source {
-            name: name.clone(),
-            text: text.clone(),
-            is_own: false,
-        }],
+        sources: vec![Source::new(name.clone(), text.clone(), false)],
         folder: folder.clone(),
         ..State::default()
     }));

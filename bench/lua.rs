@@ -1,0 +1,123 @@
+//! How long evaluations take, in this process and in their child: JSON for bench/lua.py, which starts this.
+#![allow(clippy::expect_used, reason = "a benchmark that cannot run has no figures")]
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use hostel::lua::{EvalOptions, evaluate};
+use serde_json::{Map, json};
+
+/// A fleet from a loop, with two templates, and addresses from a pool.
+const FLEET: &str = r#"
+local pool = require("hostel.net").pool("10.20.0.0/16", { reserve = 10 })
+local base = template "base" {
+  image = "debian:bookworm", packages = { "nginx-light" },
+  limits = { memory = "256M", cpus = 0.5, pids = 256, nofile = 1024 },
+  caps = { keep = { "net_raw" } }, env = { LANG = "C.UTF-8" },
+  services = { nginx = { exec = { "nginx", "-g", "daemon off;" }, restart = "always" } },
+  health = { tcp = 80, interval = "5s" },
+}
+local shop = template "shop" { from = base, net = { mode = "bind", device = "eth0", ports = { 80 } } }
+for i = 1, COUNT do
+  guest(("shop%05d"):format(i)) {
+    from = shop, net = { address = pool:host(i) }, limits = { memory = "512M" },
+    files = { ["/etc/motd"] = "shop " .. i .. "\n" },
+  }
+end
+"#;
+
+/// 20,000 lines: 5,000 guests, of which every `every`th has a mistake in a number that no guest shares.
+fn large(every: Option<usize>) -> String {
+    (0..5000)
+        .map(|i| {
+            let field = if every.is_some_and(|every| i % every == 0) {
+                "pidz"
+            } else {
+                "pids"
+            };
+            format!(
+                "guest \"g{i}\" {{\n  image = \"busybox\",\n  limits = {{ {field} = {} }},\n}}\n",
+                i + 1
+            )
+        })
+        .collect()
+}
+
+struct Contender {
+    name: &'static str,
+    recipe: PathBuf,
+    isolated: bool,
+    /// A round of this many, for what is too short to be timed alone.
+    times: u32,
+    ms: Vec<f64>,
+}
+
+fn main() {
+    let rounds: usize = std::env::args()
+        .filter_map(|word| word.parse().ok())
+        .next()
+        .unwrap_or(15);
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("a recipe");
+        path
+    };
+    let fleet = |count: usize| {
+        write(
+            &format!("fleet{count}.lua"),
+            &FLEET.replace("COUNT", &count.to_string()),
+        )
+    };
+    let (small, thousand, ten) = (
+        write("state.lua", "require \"hostel.net\"\n"),
+        fleet(1000),
+        fleet(10_000),
+    );
+    let right = write("right.lua", &large(None));
+    let one = write("one.lua", &large(Some(5000)));
+    let many = write("many.lua", &large(Some(25)));
+    let contender = |name, recipe: &Path, isolated, times| Contender {
+        name,
+        recipe: recipe.to_owned(),
+        isolated,
+        times,
+        ms: Vec::new(),
+    };
+    let mut contenders = [
+        contender("state with hostel.net, plain", &small, false, 20),
+        contender("state with hostel.net, hermetic", &small, true, 5),
+        contender("1,000 guests, plain", &thousand, false, 1),
+        contender("1,000 guests, hermetic", &thousand, true, 1),
+        contender("10,000 guests, plain", &ten, false, 1),
+        contender("10,000 guests, hermetic", &ten, true, 1),
+        contender("20,000 lines, right", &right, false, 1),
+        contender("20,000 lines, 1 mistake", &one, false, 1),
+        contender("20,000 lines, 200 mistakes", &many, false, 1),
+    ];
+    for _ in 0..rounds {
+        for each in &mut contenders {
+            let options = EvalOptions {
+                isolated: each.isolated,
+                ..EvalOptions::default()
+            };
+            let began = Instant::now();
+            for _ in 0..each.times {
+                // Freeing what was found is not part of finding it.
+                std::mem::forget(black_box(evaluate(&each.recipe, &options)));
+            }
+            each.ms
+                .push(began.elapsed().as_secs_f64() * 1000.0 / f64::from(each.times));
+        }
+    }
+    let table: Map<_, _> = contenders
+        .iter_mut()
+        .map(|each| {
+            each.ms.sort_by(f64::total_cmp);
+            let row = json!({ "median_ms": each.ms[each.ms.len() / 2], "best_ms": each.ms[0] });
+            (each.name.to_owned(), row)
+        })
+        .collect();
+    println!("{}", json!({ "rounds": rounds, "table": table }));
+}
