@@ -45,7 +45,7 @@ pub(super) fn confine(options: &EvalOptions, channel: &Channel) -> Result<()> {
     // This process evaluates once; what is there already is as good.
     let _ = TELL.set(channel.clone());
     fork::close_standard();
-    fork::one_arena();
+    fork::settle_allocator();
     lua_position::tell_at_sigxcpu(channel.raw())?;
     let filter = filter(channel.raw())?;
     no_new_privs().context(|| "give up privileges of the evaluation")?;

@@ -50,14 +50,20 @@ fn only(pipe: OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Keeps the C library from looking for processors when memory runs short: it would open files to count them, in order
-/// to decide on a second arena, which a process of one thread does not need.
-pub fn one_arena() {
+/// Keeps the allocator of a child that may open nothing from opening files: to count processors when it thinks of a
+/// second arena, and to ask for `vm.overcommit_memory` before it gives memory of a thread's arena back (glibc's
+/// `shrink_heap`; a child of a process with threads has such an arena). It gives nothing back, and ends soon.
+pub fn settle_allocator() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt(3) sets a number in the allocator; this process has one thread.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1)
-    };
+    for (what, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_TRIM_THRESHOLD, libc::c_int::MAX),
+        // Set by hand, the threshold above fixes this one at its least, where it would rise with use.
+        (libc::M_MMAP_THRESHOLD, 4 << 20),
+    ] {
+        // SAFETY: mallopt(3) sets a number in the allocator; this process has one thread.
+        unsafe { libc::mallopt(what, value) };
+    }
 }
 
 /// Closes standard input, output and error of a child that nobody shall hear, see or feed.

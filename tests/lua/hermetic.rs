@@ -207,6 +207,16 @@ fn a_recursion_of_protected_calls_ends_with_a_report() {
     }
 }
 
+/// The arena of a thread, unlike the first one, asks `/proc` before it gives memory back; the child may open nothing.
+#[test]
+fn memory_is_given_back_in_a_thread_without_opening_a_file() {
+    let text = "for i = 1, 30 do\n  local t = {}\n  for j = 1, 200 do t[j] = (\"x\"):rep(60000) .. i .. j end\nend\nguest 'a' { image = 'busybox' }";
+    let evaluated = std::thread::spawn(move || eval_with(text, &EvalOptions::default()))
+        .join()
+        .unwrap();
+    assert_eq!(evaluated.unwrap_or_else(|d| panic!("{d}")).specs.len(), 1);
+}
+
 /// The child is a copy of one thread: what another one held at that instant (the allocator, the lock on the panic hook)
 /// stays held in it for ever.
 #[test]
