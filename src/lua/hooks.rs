@@ -222,7 +222,7 @@ fn call(recipe: &Recipe, guest: &GuestName, moment: HookMoment, log: &Log) -> Re
 fn checked(lua: &Lua, hook: &mlua::Function) -> mlua::Result<mlua::Function> {
     let judge = lua.create_function(|_, (first, second): (Value, Value)| {
         let what = match (&first, &second) {
-            (Value::Boolean(false), Value::String(text)) | (Value::Nil, Value::String(text)) => {
+            (Value::Boolean(false) | Value::Nil, Value::String(text)) => {
                 format!(
                     "the hook returned {} and \"{}\"",
                     described(&first),
