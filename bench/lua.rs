@@ -1,5 +1,6 @@
 //! How long evaluations take, in this process and in their child: JSON for bench/lua.py, which starts this.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run has no figures")]
+#![allow(clippy::print_stdout, reason = "the figures")]
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,8 @@ fn large(every: Option<usize>) -> String {
                 i + 1
             )
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 struct Contender {
@@ -54,10 +56,7 @@ struct Contender {
 }
 
 fn main() {
-    let rounds: usize = std::env::args()
-        .filter_map(|word| word.parse().ok())
-        .next()
-        .unwrap_or(15);
+    let rounds: usize = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(15);
     let dir = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| {
         let path = dir.path().join(name);

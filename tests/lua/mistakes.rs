@@ -141,7 +141,8 @@ fn duplicates_across_files_show_both_places() {
 fn many_mistakes_in_a_large_file_are_many_reports() {
     let text: String = (0..5000)
         .map(|i| format!("guest \"g{i}\" {{\n  image = \"busybox\",\n  limits = {{ pidz = {i} }},\n}}\n"))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let found = eval(&text).unwrap_err();
     assert_eq!(found.len(), 200);
     for (index, diagnostic) in found.0.iter().enumerate() {
