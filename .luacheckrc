@@ -15,6 +15,9 @@ files["stdlib-lua/sandbox.lua"] = { globals = recipe }
 -- A script's protected calls let an interrupt through.
 files["stdlib-lua/script.lua"] = { globals = { "coroutine", "math", "pcall", "xpcall" } }
 
+-- A script's log looks at its flags.
+files["stdlib-lua/hostel/log.lua"] = { read_globals = script }
+
 -- A test that asserts looks at something.
 files["stdlib-lua/hostel/test.lua"] = { globals = { "assert" } }
 

@@ -10,10 +10,12 @@
 --     }
 --
 -- A step that fails, is late or is interrupted ends the workflow: the steps are undone, the last one first.
--- What has happened is in the journal before and after each step, so that `hostel flow resume ID` goes on where a run was killed, and `hostel flow undo ID` takes it back.
--- To resume, the workflow runs again from its beginning, and a step that is done gives its recorded value. So what stands between the steps must be without effect.
+-- What has happened is in the journal before and after each step, so that `hostel flow resume ID` goes on where a run
+-- was killed, and `hostel flow undo ID` takes it back.
+-- To resume, the workflow runs again from its beginning, and a step that is done gives its recorded value. So what
+-- stands between the steps must be without effect.
 --
--- since 0.2
+-- since 0.1
 
 local core = require "hostel.flow.core"
 
@@ -442,7 +444,7 @@ end
 function Unknown.__concat(a, b)
   return unknown(tostring(a) .. tostring(b))
 end
-function Unknown:__tostring()
+function Unknown.__tostring()
   return "<known after apply>"
 end
 for _, event in ipairs { "add", "sub", "mul", "div", "mod", "pow", "unm", "idiv" } do

@@ -120,8 +120,8 @@ local function reached(self, result, what)
   return result
 end
 
---- Runs a command there: `{ "id", "-u", timeout = "10s", stdin = "", dir = "/", env = {} }`. Returns what `exec.run` does.
---- A machine that cannot be reached is an error.
+--- Runs a command there: `{ "id", "-u", timeout = "10s", stdin = "", dir = "/", env = {} }`. Returns what `exec.run`
+--- does. A machine that cannot be reached is an error.
 function Host:exec(command)
   if type(command) ~= "table" or command[1] == nil then
     error('exec takes a table such as { "id", "-u" }', 2)
@@ -185,7 +185,8 @@ local function remote(self, path)
   return name .. ":" .. path
 end
 
---- Copies files there: `host:push("/srv/web/", "/srv/web/", { delete = true, timeout = "1h" })`, as rsync means the paths.
+--- Copies files there, as rsync means the paths:
+--- `host:push("/srv/web/", "/srv/web/", { delete = true, timeout = "1h" })`.
 function Host:push(from, to, options)
   return rsync(self, from, remote(self, to), options)
 end

@@ -82,3 +82,23 @@ fn a_recipe_that_is_not_there_is_e0003() {
         "{diagnostics}"
     );
 }
+
+#[test]
+fn what_is_loosened_is_a_list_of_words() {
+    let evaluated = eval(
+        r#"guest "web" { image = "busybox", allow = { "ping", "ptrace" }, no_new_privs = true }
+           guest "db" { image = "busybox" }"#,
+    )
+    .unwrap_or_else(|d| panic!("{d}"));
+    let [web, db] = evaluated.specs.as_slice() else {
+        panic!("two guests")
+    };
+    let given = serde_json::to_value(web).unwrap();
+    assert_eq!(given["allow"], serde_json::json!(["ping", "ptrace"]));
+    assert!(web.no_new_privs && !db.no_new_privs);
+    let text = printed("guest \"web\" { image = \"busybox\", allow = { \"pinng\" }, no_new_privs = 1 }");
+    assert!(
+        text.contains("did you mean `ping`?") && text.contains("no_new_privs"),
+        "{text}"
+    );
+}

@@ -8,6 +8,7 @@ use crate::support::{World, binary, slowness, tests, tool};
 tests! {
     [Root, Cgroup2, Bpf, Verb("flow"), Busybox] within 240 => guests_restart_one_after_the_other,
     [Root, Cgroup2, Bpf, Verb("flow"), Busybox] within 240 => a_guest_is_replaced,
+    [Root, Cgroup2, Bpf, Verb("flow"), Busybox] within 240 => a_page_that_is_not_served_is_taken_back,
     [Root, Verb("flow"), Tool("strace")] within 1800 => a_run_can_be_killed_anywhere,
 }
 
@@ -37,7 +38,7 @@ fn started(world: &World, name: &str) -> String {
     let status = world.hostel(["status", name, "--json"]).ok();
     let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     let status = status.as_array().map_or(&status, |all| &all[0]);
-    status["init"].to_string()
+    status["pid"].to_string()
 }
 
 fn a_guest_is_replaced(world: &World) {
@@ -60,6 +61,28 @@ fn a_guest_is_replaced(world: &World) {
     replace(&answers, "30s").code(0);
     world.hostel(["ls", "--quiet"]).ok().stdout("new\n");
     destroy(world, "new");
+}
+
+fn a_page_that_is_not_served_is_taken_back(world: &World) {
+    let _images = world.share_images();
+    let served = "services = { httpd = { exec = { \"httpd\", \"-f\", \"-p\", \"80\", \"-h\", \"/srv\" } } },\n  \
+                  files = { [\"/srv/index.html\"] = \"old\\n\" },";
+    running(world, "web", 0, served);
+    let example = world.file("09.lua", include_str!("../../examples/09-workflow.lua"));
+    let page = world.file("new.html", "it's $new\n");
+    let run = |url: &str| {
+        let words = ["run".as_ref(), example.as_os_str(), "--guest".as_ref(), "web".as_ref(), "--page".as_ref()];
+        let more = [page.as_os_str(), "--url".as_ref(), url.as_ref()];
+        world.hostel(words.into_iter().chain(more)).deadline(60).run()
+    };
+    let shown = || world.hostel(["exec", "web", "--", "cat", "/srv/index.html"]).ok().stdout;
+    let url = format!("http://{}/", world.address(1));
+    let failed = run(&format!("{url}nothing")).code(1);
+    assert!(failed.stderr.contains("not what is served"), "{failed}");
+    assert_eq!(shown(), "old\n");
+    run(&url).code(0);
+    assert_eq!(shown(), "it's $new\n");
+    destroy(world, "web");
 }
 
 const WORKFLOW: &str = r#"

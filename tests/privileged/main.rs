@@ -62,6 +62,7 @@ files! {
     lua_primitives,
     netlink,
     own_init,
+    remote,
     spectator,
     terminal,
     waiting,
