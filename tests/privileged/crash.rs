@@ -347,16 +347,22 @@ fn a_start_after_a_kill_in_the_midst_of_attaching_is_fenced(world: &World) {
     let programs = fs::read_dir(&set).unwrap().count();
     let cgroup = hierarchies().into_iter().find(|hierarchy| hierarchy.is_v2).unwrap().mount.join(&world.cgroup);
     for missing in [&[][..], &["sockets"], &["guests", "epoch"]] {
-        fs::read_dir(&set).unwrap().for_each(|link| fs::remove_file(link.unwrap().path()).unwrap());
+        for link in fs::read_dir(&set).unwrap() {
+            fs::remove_file(link.unwrap().path()).unwrap();
+        }
         fs::remove_dir(&set).unwrap();
-        missing.iter().for_each(|map| fs::remove_file(maps.join(map)).unwrap());
+        for map in missing {
+            fs::remove_file(maps.join(map)).unwrap();
+        }
         fs::create_dir(cgroup.join(format!("x{}", world.xid(0)))).unwrap();
         world.hostel(["start", "web"]).ok();
         assert_eq!(pins(world), [maps.clone(), set.clone()], "without {missing:?}");
         assert_eq!(fs::read_dir(&set).unwrap().count(), programs);
         // An address of the host's, which without the programs could be had.
-        let foreign = format!("{}:80", world.address(9));
-        let taken = world.hostel(["exec", "web", "--", "busybox", "httpd", "-f", "-p", &foreign]).run();
+        let address = |verb: &str| drop(tool("ip", ["address", verb, "192.0.2.77/32", "dev", "lo"]).ok());
+        address("add");
+        let taken = world.hostel(["exec", "web", "--", "busybox", "httpd", "-f", "-p", "192.0.2.77:80"]).run();
+        address("del");
         assert!(taken.status != 0 && taken.stderr.contains("bind"), "{taken}");
         world.hostel(["stop", "web"]).ok();
     }
