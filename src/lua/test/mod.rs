@@ -4,7 +4,7 @@
 //! paths ──discover──▶ *_test.lua ──child──▶ one process a file ──file──▶ groups and cases ──▶ events over a pipe
 //! ```
 //!
-//! A case looks at what hostel itself would do: recipes are evaluated as always, plans come from [`crate::plan::diff`],
+//! A case looks at what hostel itself would do: recipes are evaluated as always, plans come from [`crate::plan::diff()`],
 //! and a fake host refuses by the code that refuses on a real one. Nothing of a host is touched, and nobody needs root.
 
 mod child;

@@ -41,7 +41,13 @@ fn on_path(names: &[&'static str]) -> Option<(&'static str, PathBuf)> {
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = BTreeSet::new();
     for path in paths {
-        let meta = path.metadata().context(|| format!("read `{}`", path.display()))?;
+        let meta = path.metadata().map_err(|source| {
+            let kind = match source.kind() {
+                std::io::ErrorKind::NotFound => Kind::NotFound,
+                _ => Kind::System,
+            };
+            Error::new(kind, format!("read `{}`", path.display())).with_source(source)
+        })?;
         if meta.is_dir() {
             gather(path, &mut found)?;
         } else {
