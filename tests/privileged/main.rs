@@ -11,7 +11,10 @@
     reason = "a test panics to fail, and prints to say why"
 )]
 
-#[allow(dead_code, reason = "shared with tests/lua/docs.rs, which reads more of a page")]
+#[allow(
+    dead_code,
+    reason = "shared with tests/lua/docs.rs, which reads more of a page"
+)]
 #[path = "../docs/page.rs"]
 mod page;
 mod support;
