@@ -98,7 +98,7 @@ fn what_is_loosened_is_a_list_of_words() {
     assert!(web.no_new_privs && !db.no_new_privs);
     let text = printed("guest \"web\" { image = \"busybox\", allow = { \"pinng\" }, no_new_privs = 1 }");
     assert!(
-        text.contains("did you mean `ping`?") && text.contains("no_new_privs"),
+        text.contains("did you mean \"ping\"?") && text.contains("no_new_privs"),
         "{text}"
     );
 }
