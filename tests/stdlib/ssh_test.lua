@@ -13,7 +13,13 @@ t.describe("ssh.host", function()
         ssh.host(name)
       end):to_fail()
     end
-    for _, bad in ipairs { { user = "-x" }, { port = 0 }, { port = 65536 }, { port = "22" }, { colour = "red" } } do
+    for _, bad in ipairs {
+      { user = "-x" },
+      { port = 0 },
+      { port = 65536 },
+      { port = "22" },
+      { colour = "red" },
+    } do
       bad.name = "beta"
       t.expect(function()
         ssh.host(bad)

@@ -3,7 +3,8 @@ local template = require "hostel.template"
 
 t.describe("template.render", function()
   t.it("gives values, conditions and loops", function()
-    local text = "{{ host.name }}:{% for p in ports %} {{ p }}{% end %}{% if tls %} ssl{% else %} plain{% end %}"
+    local text =
+      "{{ host.name }}:{% for p in ports %} {{ p }}{% end %}{% if tls %} ssl{% else %} plain{% end %}"
     local values = { host = { name = "web" }, ports = { 80, 443 }, tls = false }
     t.expect(template.render(text, values)):to_equal "web: 80 443 plain"
     values.tls = true
