@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::session::Session;
 use crate::error::Context as _;
-use crate::guest::Invalid;
+use crate::guest::{Invalid, Spec};
 use crate::lua::{self, Diagnostics, EvalOptions, Evaluated};
+use crate::plan::{self, Facts};
 use crate::storage::{Layout, RecipeRef};
 use crate::{Error, Result};
 
@@ -110,6 +111,21 @@ pub(crate) fn evaluate(session: &mut Session, recipe: &Path, options: &EvalOptio
             tell(session, &diagnostics);
             None
         }
+    }
+}
+
+/// Tells of guests that the recipe no longer has: a plan without `--prune` leaves them alone.
+pub(crate) fn tell_left_behind(session: &mut Session, specs: &[Spec], facts: &Facts, recipe: &Path) {
+    let recipe = recipe.to_string_lossy();
+    let names: Vec<String> = plan::left_behind(specs, facts, &recipe)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if !names.is_empty() && !session.is_json {
+        let is = if names.len() == 1 { "is" } else { "are" };
+        session.note(&format!(
+            "note: {} came from this recipe and {is} no longer in it; `--prune` would take away what is left",
+            names.join(", ")
+        ));
     }
 }
 

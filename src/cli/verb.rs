@@ -154,6 +154,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     resume::Resume,
     kill::Kill,
     run::Run,
+    repl::Repl,
     flow::Flow,
     context::Context,
     bind::Bind,

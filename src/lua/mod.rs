@@ -24,6 +24,7 @@ mod isolated;
 pub mod provenance;
 mod read;
 pub mod registry;
+pub mod repl;
 mod require;
 mod requires;
 pub mod script;

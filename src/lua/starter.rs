@@ -8,7 +8,7 @@ const RECIPE: &str = r#"-- hostel plan web.lua       shows what would be done
 requires { hostel = ">=0.1", api = 1 }
 
 local base = template "base" {
-  image = "debian:bookworm",
+  image = "debian:bookworm", -- "busybox" is there at once, and has httpd, nc and sh
   limits = { memory = "256M", cpus = 0.5, pids = 256 },
 }
 

@@ -141,10 +141,7 @@ pub fn diff(specs: &[Spec], facts: &Facts, options: &Options) -> Result<Plan> {
     }
     if let Some(recipe) = &options.prune {
         let is_named = |name: &GuestName| by_name.contains_key(name);
-        for (name, fact) in facts
-            .iter()
-            .filter(|(name, fact)| !is_named(name) && fact.recipe.as_ref() == Some(recipe))
-        {
+        for (name, fact) in left_behind(specs, facts, recipe) {
             // Those that depend on it go before it.
             let after = facts
                 .iter()
@@ -162,6 +159,19 @@ pub fn diff(specs: &[Spec], facts: &Facts, options: &Options) -> Result<Plan> {
         }
     }
     Ok(Plan { actions })
+}
+
+/// The guests that came from this recipe and are no longer in it: what [`Options::prune`] takes away.
+pub fn left_behind<'a>(
+    specs: &[Spec],
+    facts: &'a Facts,
+    recipe: &str,
+) -> impl Iterator<Item = (&'a GuestName, &'a Fact)> {
+    let named: BTreeSet<&GuestName> = specs.iter().map(|spec| &spec.name).collect();
+    let left = facts
+        .iter()
+        .filter(|(name, fact)| !named.contains(name) && fact.recipe.as_deref() == Some(recipe));
+    left.collect::<Vec<_>>().into_iter()
 }
 
 fn one(spec: &Spec, fact: Option<&Fact>) -> Result<Option<(Verb, Vec<Change>)>> {
@@ -454,6 +464,12 @@ mod tests {
             (plan.actions[0].guest.as_str(), plan.actions[0].verb),
             ("a", Verb::Destroy)
         );
+        let names = |specs: &[Spec]| {
+            left_behind(specs, &facts, "a.lua")
+                .map(|(name, _)| name.as_str().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((names(&[]), names(&[a])), (vec!["a".to_owned()], vec![]));
     }
 
     #[test]

@@ -8,6 +8,6 @@ pub mod diff;
 pub mod launch;
 pub mod step;
 
-pub use diff::{Action, Change, Effect, Fact, Facts, Options, Plan, Verb, diff};
+pub use diff::{Action, Change, Effect, Fact, Facts, Options, Plan, Verb, diff, left_behind};
 pub use launch::{is_in_place, launch};
 pub use step::{Phase, Program, Step};

@@ -34,6 +34,7 @@ mod ls;
 mod man;
 mod pause;
 mod plan;
+mod repl;
 mod restart;
 mod resume;
 mod run;

@@ -7,7 +7,7 @@ use crate::cli::exit::Exit;
 use crate::cli::hooks;
 use crate::cli::output::plan;
 use crate::cli::output::watch::Watch;
-use crate::cli::recipe::{RecipeArgs, Secrets};
+use crate::cli::recipe::{RecipeArgs, Secrets, tell_left_behind};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::life::Host;
@@ -56,7 +56,11 @@ impl Verb for Apply {
         let options = Options {
             prune: self.prune.then(|| reference.path.to_string_lossy().into_owned()),
         };
-        let plan = diff(&evaluated.specs, &apply::settled_facts(&host)?, &options)?;
+        let facts = apply::settled_facts(&host)?;
+        let plan = diff(&evaluated.specs, &facts, &options)?;
+        if !self.prune {
+            tell_left_behind(session, &evaluated.specs, &facts, &reference.path);
+        }
         apply::adopt(&host, &plan, &evaluated.specs, &reference)?;
         if plan.actions.is_empty() {
             session.line("no changes: the host is as the recipe says")?;

@@ -47,6 +47,23 @@ impl Verb for Init {
             std::fs::write(path, text).context(|| format!("write `{}`", path.display()))?;
             session.line(&format!("wrote {}", path.display()))?;
         }
+        let recipe = self.dir.join("web.lua");
+        for (command, what) in [
+            (
+                format!("hostel plan {}", recipe.display()),
+                "shows what the recipe would do",
+            ),
+            (
+                "hostel doc".to_owned(),
+                "lists what a guest can have; `hostel doc limits` tells of one",
+            ),
+            (
+                "hostel test".to_owned(),
+                "runs tests that you write: `hostel doc hostel.test`",
+            ),
+        ] {
+            session.line(&format!("next: {command:<24}  {what}"))?;
+        }
         Ok(Exit::Success)
     }
 }

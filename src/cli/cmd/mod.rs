@@ -29,6 +29,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod pause;
 pub(crate) mod plan;
+pub(crate) mod repl;
 pub(crate) mod restart;
 pub(crate) mod resume;
 pub(crate) mod run;

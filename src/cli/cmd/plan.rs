@@ -5,7 +5,7 @@ use clap::Parser;
 use crate::Result;
 use crate::cli::exit::Exit;
 use crate::cli::output::plan;
-use crate::cli::recipe::{RecipeArgs, Secrets};
+use crate::cli::recipe::{RecipeArgs, Secrets, tell_left_behind};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::life::{Host, apply};
@@ -50,6 +50,9 @@ impl Verb for Plan {
         } else {
             let text = plan::text(&plan, session.paint);
             session.print(&text)?;
+        }
+        if !self.prune {
+            tell_left_behind(session, &evaluated.specs, &facts, &recipe);
         }
         Ok(if plan.actions.is_empty() {
             Exit::Success

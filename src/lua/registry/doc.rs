@@ -89,6 +89,19 @@ pub fn topic(path: &str) -> Result<Topic, Invalid> {
         return Ok(of_record(record, record.name));
     }
     let field = path.strip_prefix("guest.").unwrap_or(path);
+    // `services.restart`: the name of the service was left out.
+    if let Some((above, last)) = field.rsplit_once('.')
+        && let Some(map) = find(above).filter(|map| matches!(map.kind, Type::Map(..)))
+        && map
+            .kind
+            .record()
+            .is_some_and(|record| record.field(last).is_some())
+    {
+        let full = format!("{above}.NAME.{last}");
+        if let Some(found) = find(&full) {
+            return Ok(of_field(found, &full));
+        }
+    }
     match find(field) {
         Some(found) => Ok(of_field(found, field)),
         None => Err(unknown(path, field)),
@@ -211,6 +224,15 @@ fn fields_of(record: &'static Record) -> Vec<Below> {
     fields.collect()
 }
 
+/// The fields with an example each: units and words are seen at once.
+fn shown_fields_of(record: &'static Record) -> Vec<Below> {
+    let mut fields = fields_of(record);
+    for (below, field) in fields.iter_mut().zip(record.fields) {
+        let _ = write!(below.doc, " Such as `{}`.", field.example);
+    }
+    fields
+}
+
 fn of_record(record: &'static Record, path: &str) -> Topic {
     Topic {
         name: path.to_owned(),
@@ -232,7 +254,7 @@ fn of_field(field: &'static Field, path: &str) -> Topic {
         short_for: field.inside.map(|map| format!("{map}.{}", field.name)),
         example: Some(format!("{} = {}", field.name, field.example)),
         since: Some(field.since),
-        below: field.kind.record().map(fields_of).unwrap_or_default(),
+        below: field.kind.record().map(shown_fields_of).unwrap_or_default(),
         ..Topic::default()
     }
 }
@@ -423,6 +445,16 @@ mod tests {
             assert!(!found.doc.is_empty(), "{name}");
             assert!(found.to_string().contains(&found.doc), "{name}");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_service_may_be_left_out() {
+        let found = topic("services.restart").unwrap();
+        assert_eq!(
+            (found.name.as_str(), found.default),
+            ("services.NAME.restart", Some("\"on-failure\""))
+        );
+        assert_eq!(topic("services.nginx").unwrap().kind, "field");
     }
 
     #[test]
