@@ -148,7 +148,7 @@ fn a_session_at_a_terminal() {
     let Some(mut terminal) = Terminal::start(&place) else {
         return;
     };
-    // The line of the last session: there is no `more` in this one.
-    terminal.types("\x1b[A\r", "global 'more'");
+    // The last line but `.quit`: there is no `more` in this one.
+    terminal.types("\x1b[A\x1b[A\r", "global 'more'");
     assert_eq!(terminal.leaves(b"\x04"), 0);
 }
