@@ -101,11 +101,7 @@ impl Repl {
         {
             let mut state = self.vm.state.borrow_mut();
             state.frames.clear();
-            state.sources.push(Source {
-                name: name.to_owned(),
-                text: text.to_owned(),
-                is_own: false,
-            });
+            state.sources.push(Source::new(name, text, false));
         }
         let outcome = match compile(&self.vm.lua, name, text, is_typed) {
             Ok(function) => self.vm.ask(&function, ()),
