@@ -183,11 +183,10 @@ fn table_at(above: &str) -> Option<&'static Record> {
             (Some(_), _) if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(c),
             (None, '{') => stack.push(opened(&above[..at])),
             (None, '}') => drop(stack.pop()),
-            (None, _) => {}
+            _ => {}
         }
     }
     let call = stack.iter().rposition(|open| matches!(open, Open::Call(_)))?;
