@@ -9,9 +9,7 @@ use super::{Cap, CapSet, Invalid, serde_as_text};
 /// One word of `allow`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Allow {
-    /// ICMP echo by ping sockets.
-    Ping,
-    /// Raw sockets, for `traceroute -I` and the like.
+    /// Raw sockets, for `ping`, `traceroute -I` and the like.
     Traceroute,
     /// Packet sockets.
     Tcpdump,
@@ -19,8 +17,6 @@ pub enum Allow {
     Ptrace,
     /// User namespaces in the guest, and all that can be made in them.
     Nested,
-    /// File systems in user space.
-    Fuse,
     /// Kernel keyrings.
     Keyring,
     /// `io_uring(7)`.
@@ -51,17 +47,9 @@ pub struct Loosening {
 /// All of them. docs/security.md and `hostel doc allow` are written from this.
 pub static LOOSENINGS: &[Loosening] = &[
     Loosening {
-        word: Allow::Ping,
-        name: "ping",
-        opens: "ping, by ICMP sockets (SOCK_DGRAM) from the guest's own addresses",
-        risk: "the guest may probe which hosts answer, and flood them with echo requests within its bandwidth",
-        caps: &[],
-        needs_own_network: false,
-    },
-    Loosening {
         word: Allow::Traceroute,
         name: "traceroute",
-        opens: "raw sockets on a network stack of the guest's own: traceroute -I, mtr, arping",
+        opens: "raw sockets on a network stack of the guest's own: ping, traceroute -I, mtr, arping",
         risk: "packets of any protocol, and forged source addresses on its own veth pair",
         caps: &["net_raw"],
         needs_own_network: true,
@@ -88,14 +76,6 @@ pub static LOOSENINGS: &[Loosening] = &[
         opens: "user namespaces in the guest: bubblewrap, rootless podman, browsers' sandboxes, unshare",
         risk: "root of a nested namespace reaches mounts, netfilter and more of the kernel: where most privilege escalations of recent years began",
         caps: &[],
-        needs_own_network: false,
-    },
-    Loosening {
-        word: Allow::Fuse,
-        name: "fuse",
-        opens: "/dev/fuse and mounts of file systems in user space: sshfs, rclone",
-        risk: "CAP_SYS_ADMIN in the guest's user namespace: its root can mount, and uncover what is hidden of /proc",
-        caps: &["sys_admin"],
         needs_own_network: false,
     },
     Loosening {
@@ -141,12 +121,10 @@ impl Allow {
 
     /// The words, for a schema.
     pub const NAMES: &'static [&'static str] = &[
-        "ping",
         "traceroute",
         "tcpdump",
         "ptrace",
         "nested",
-        "fuse",
         "keyring",
         "io_uring",
         "userfaultfd",
@@ -214,8 +192,8 @@ mod tests {
 
     #[test]
     fn an_unknown_word_gets_the_nearest() {
-        let err = "pinng".parse::<Allow>().unwrap_err();
-        assert_eq!(err.to_string(), "`pinng` is nothing to allow");
-        assert_eq!(err.hint.as_deref(), Some("did you mean `ping`?"));
+        let err = "ptrase".parse::<Allow>().unwrap_err();
+        assert_eq!(err.to_string(), "`ptrase` is nothing to allow");
+        assert_eq!(err.hint.as_deref(), Some("did you mean `ptrace`?"));
     }
 }

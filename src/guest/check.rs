@@ -78,6 +78,16 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
     let mut contradiction = |path: &[&str], message: String, hint: &str| {
         found.push(Finding::new(Fault::Contradiction, join(path), message, hint));
     };
+    let is_on_host_stack = matches!(spec.net.mode, NetMode::Bind | NetMode::Host);
+    for (index, word) in spec.allow.iter().enumerate() {
+        if is_on_host_stack && word.loosening().needs_own_network {
+            contradiction(
+                &["allow", &(index + 1).to_string()],
+                format!("`{word}` needs a network stack of the guest's own"),
+                "on the host's, raw and packet sockets are the host's: use `net = { mode = \"private\" }`",
+            );
+        }
+    }
     if !spec.packages.is_empty() && !matches!(spec.image, Image::Debian(_)) {
         let message = format!("`packages` are Debian's, and the image is `{}`", spec.image);
         contradiction(

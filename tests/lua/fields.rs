@@ -86,7 +86,7 @@ fn a_recipe_that_is_not_there_is_e0003() {
 #[test]
 fn what_is_loosened_is_a_list_of_words() {
     let evaluated = eval(
-        r#"guest "web" { image = "busybox", allow = { "ping", "ptrace" }, no_new_privs = true }
+        r#"guest "web" { image = "busybox", allow = { "keyring", "ptrace" }, no_new_privs = true }
            guest "db" { image = "busybox" }"#,
     )
     .unwrap_or_else(|d| panic!("{d}"));
@@ -94,11 +94,17 @@ fn what_is_loosened_is_a_list_of_words() {
         panic!("two guests")
     };
     let given = serde_json::to_value(web).unwrap();
-    assert_eq!(given["allow"], serde_json::json!(["ping", "ptrace"]));
+    assert_eq!(given["allow"], serde_json::json!(["keyring", "ptrace"]));
     assert!(web.no_new_privs && !db.no_new_privs);
-    let text = printed("guest \"web\" { image = \"busybox\", allow = { \"pinng\" }, no_new_privs = 1 }");
+    let text =
+        printed("guest \"web\" { image = \"busybox\", net = { mode = \"host\" }, allow = { \"tcpdump\" } }");
     assert!(
-        text.contains("did you mean \"ping\"?") && text.contains("no_new_privs"),
+        text.contains("`tcpdump` needs a network stack of the guest's own"),
+        "{text}"
+    );
+    let text = printed("guest \"web\" { image = \"busybox\", allow = { \"ptrase\" }, no_new_privs = 1 }");
+    assert!(
+        text.contains("did you mean \"ptrace\"?") && text.contains("no_new_privs"),
         "{text}"
     );
 }

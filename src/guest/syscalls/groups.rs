@@ -221,7 +221,7 @@ pub static GROUPS: &[Group] = &[
     Group {
         name: "mounts",
         reason: "file systems read data that a guest wrote",
-        access: With(&["sys_admin"], &[Allow::Nested, Allow::Fuse]),
+        access: NAMESPACES,
         calls: &[
             "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
             "open_tree_attr", "umount2",
