@@ -153,7 +153,7 @@ fn build(world: &World, image: &str, most: usize) {
 }
 
 fn build_of_busybox_can_be_killed(world: &World) {
-    build(world, "busybox", 40);
+    build(world, "busybox", 24);
 }
 
 /// A small tree with what a tree can have: directories, files, links, owners, modes, an attribute.
@@ -169,7 +169,7 @@ fn build_of_a_tar_can_be_killed(world: &World) {
     tree(world);
     let file = world.dir.join("tree.tar");
     tool("tar", ["-cf", file.to_str().unwrap(), "-C", "tree", "."]).dir(&world.dir).ok();
-    build(world, &format!("tar:{}", file.display()), 40);
+    build(world, &format!("tar:{}", file.display()), 24);
 }
 
 fn build_of_a_directory_can_be_killed(world: &World) {
@@ -182,7 +182,7 @@ fn build_of_debian_can_be_killed(world: &World) {
     let file = world.file("first.lua", &format!("guest \"first\" {{ image = \"debian:bookworm\", xid = {} }}", world.xid(1)));
     world.online(["build".as_ref(), file.as_os_str()]).ok();
     world.hostel(["destroy", "first"]).ok();
-    build(world, "debian:bookworm", 10);
+    build(world, "debian:bookworm", 6);
 }
 
 fn start_can_be_killed(world: &World) {
@@ -279,7 +279,7 @@ fn destroy_both(world: &World) {
 
 fn apply_can_be_killed(world: &World) {
     let file = two(world, "files = { [\"/etc/motd\"] = \"hi\" },");
-    Crash::new(world).at_most(48).each(
+    Crash::new(world).at_most(32).each(
         &["apply", &file],
         Victim::Command,
         is_of_the_first_worker,
@@ -297,7 +297,7 @@ fn an_apply_that_changes_a_guest_can_be_killed(world: &World) {
     let changed = std::fs::rename(changed, world.dir.join("changed.lua")).map(|()| world.dir.join("changed.lua"));
     let changed = changed.unwrap();
     let _ = two(world, "limits = { nofile = 128 },");
-    Crash::new(world).at_most(48).each(
+    Crash::new(world).at_most(32).each(
         &["apply", changed.to_str().unwrap()],
         Victim::Command,
         is_of_the_first_worker,
@@ -315,7 +315,7 @@ fn an_apply_that_changes_a_guest_can_be_killed(world: &World) {
 /// A worker dies and apply goes on: it says which, undoes nothing that is whole, and the next apply does the rest.
 fn workers_of_apply_can_be_killed(world: &World) {
     let file = two(world, "");
-    Crash::new(world).at_most(48).each(
+    Crash::new(world).at_most(32).each(
         &["apply", "--jobs", "1", &file],
         Victim::Process,
         |step| step.process != "0" && is_of_the_first_worker(step),
