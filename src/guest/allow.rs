@@ -44,7 +44,7 @@ pub struct Loosening {
     pub needs_own_network: bool,
 }
 
-/// All of them. docs/security.md and `hostel doc allow` are written from this.
+/// All of them; docs/howto/capabilities.md tells users.
 pub static LOOSENINGS: &[Loosening] = &[
     Loosening {
         word: Allow::Traceroute,
@@ -112,6 +112,16 @@ pub static LOOSENINGS: &[Loosening] = &[
     },
 ];
 
+static NAMES: [&str; LOOSENINGS.len()] = {
+    let mut names = [""; LOOSENINGS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = LOOSENINGS[at].name;
+        at += 1;
+    }
+    names
+};
+
 impl Allow {
     /// What is known of it.
     pub fn loosening(self) -> &'static Loosening {
@@ -120,16 +130,7 @@ impl Allow {
     }
 
     /// The words, for a schema.
-    pub const NAMES: &'static [&'static str] = &[
-        "traceroute",
-        "tcpdump",
-        "ptrace",
-        "nested",
-        "keyring",
-        "io_uring",
-        "userfaultfd",
-        "perf",
-    ];
+    pub const NAMES: &'static [&'static str] = &NAMES;
 
     /// The capabilities that these words add.
     pub fn caps(words: &[Allow]) -> CapSet {

@@ -62,6 +62,11 @@ const FIELDS: [&str; 10] = [
 ];
 
 impl LimitChange {
+    /// The fields that a cgroup enforces.
+    pub fn of_cgroup() -> impl Iterator<Item = &'static str> {
+        FIELDS.into_iter().filter(|key| !matches!(*key, "disk" | "nice"))
+    }
+
     /// Every key, for completion. The block devices of `io` and the name of a guest cannot be known here.
     pub fn keys() -> impl Iterator<Item = String> {
         let fields = FIELDS.into_iter().filter(|key| *key != "io").map(str::to_owned);

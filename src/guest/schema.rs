@@ -28,6 +28,19 @@ pub struct Record {
     pub one_of: &'static [&'static str],
 }
 
+impl Record {
+    /// Adds it, and every record that its fields lead to, to those that were seen already.
+    pub fn gather(&'static self, seen: &mut Vec<&'static Record>) {
+        if seen.iter().any(|other| std::ptr::eq(*other, self)) {
+            return;
+        }
+        seen.push(self);
+        for below in self.fields.iter().filter_map(|field| field.kind.record()) {
+            below.gather(seen);
+        }
+    }
+}
+
 /// One field of a [`Record`].
 #[derive(Debug)]
 pub struct Field {
@@ -230,22 +243,10 @@ pub fn find(path: &str) -> Option<&'static Field> {
 mod tests {
     use super::*;
 
-    fn visit(record: &'static Record, seen: &mut Vec<&'static Record>) {
-        if seen.iter().any(|r| std::ptr::eq(*r, record)) {
-            return;
-        }
-        seen.push(record);
-        for field in record.fields {
-            if let Some(below) = field.kind.record() {
-                visit(below, seen);
-            }
-        }
-    }
-
     #[test]
     fn every_field_is_documented_and_every_example_is_valid() {
         let mut records = Vec::new();
-        visit(&GUEST, &mut records);
+        GUEST.gather(&mut records);
         assert!(records.len() > 8);
         for record in records {
             assert!(!record.doc.is_empty(), "{}", record.name);

@@ -47,8 +47,8 @@ pub enum Answer {
     Allow,
     /// It fails: the errno.
     Refuse(i32),
-    /// It is carried out when all the tests of one of the alternatives hold, and fails with the errno otherwise.
-    When(&'static [&'static [Test]], i32),
+    /// It is carried out when one alternative of one of the lists holds, and fails with the errno otherwise.
+    When([Alternatives; 3], i32),
 }
 
 /// A test of the lower 32 bits of one argument: `argument & mask == value`. The kernel ignores the upper half of
@@ -90,6 +90,11 @@ const fn without(argument: u8, mask: u32) -> Test {
     }
 }
 
+/// Carried out under these alternatives alone.
+const fn only(alternatives: Alternatives) -> Answer {
+    Answer::When([alternatives, NONE, NONE], libc::EPERM)
+}
+
 /// What a filter is made for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Profile {
@@ -110,51 +115,32 @@ const AF_INET6: u32 = 10;
 const AF_NETLINK: u32 = 16;
 const AF_PACKET: u32 = 17;
 
-/// Families of sockets that every guest has. Of netlink: routes (read by every resolver), audit (asked by PAM, which
-/// takes a refusal for a broken system) and events of devices (listened to by systemd). Not `SOCK_DIAG`, which lists
-/// the sockets of all guests on a shared stack.
-static SOCKETS: &[&[Test]] = &[
-    &[is(0, AF_UNIX)],
-    &[is(0, AF_INET)],
-    &[is(0, AF_INET6)],
+/// Alternatives: a call is carried out when all tests of one of them hold.
+pub type Alternatives = &'static [&'static [Test]];
+
+/// Families of sockets that every guest has.
+static INET: Alternatives = &[&[is(0, AF_UNIX)], &[is(0, AF_INET)], &[is(0, AF_INET6)]];
+/// Of netlink: routes (read by every resolver), audit (asked by PAM, which takes a refusal for a broken system) and
+/// events of devices (listened to by systemd). Not `SOCK_DIAG`, which lists the sockets of all guests on a shared stack.
+static NETLINK: Alternatives = &[
     &[is(0, AF_NETLINK), is(2, 0)],
     &[is(0, AF_NETLINK), is(2, 9)],
     &[is(0, AF_NETLINK), is(2, 15)],
 ];
 /// With `CAP_NET_ADMIN`: netfilter, traffic control, generic netlink.
-static SOCKETS_ADMIN: &[&[Test]] = &[
-    &[is(0, AF_UNIX)],
-    &[is(0, AF_INET)],
-    &[is(0, AF_INET6)],
-    &[is(0, AF_NETLINK)],
-];
+static NETLINK_ALL: Alternatives = &[&[is(0, AF_NETLINK)]];
 /// With `CAP_NET_RAW`.
-static SOCKETS_RAW: &[&[Test]] = &[
-    &[is(0, AF_UNIX)],
-    &[is(0, AF_INET)],
-    &[is(0, AF_INET6)],
-    &[is(0, AF_NETLINK), is(2, 0)],
-    &[is(0, AF_NETLINK), is(2, 9)],
-    &[is(0, AF_NETLINK), is(2, 15)],
-    &[is(0, AF_PACKET)],
-];
-/// With both.
-static SOCKETS_BOTH: &[&[Test]] = &[
-    &[is(0, AF_UNIX)],
-    &[is(0, AF_INET)],
-    &[is(0, AF_INET6)],
-    &[is(0, AF_NETLINK)],
-    &[is(0, AF_PACKET)],
-];
-static SOCKET_PAIRS: &[&[Test]] = &[&[is(0, AF_UNIX)]];
+static PACKET: Alternatives = &[&[is(0, AF_PACKET)]];
+static NONE: Alternatives = &[];
+static SOCKET_PAIRS: Alternatives = &[&[is(0, AF_UNIX)]];
 
 /// `TIOCSTI` types into a terminal; `TIOCLINUX` and `TIOCSETD` reach the console's paste buffer and line disciplines
 /// (each a source of kernel bugs).
-static IOCTLS: &[&[Test]] = &[&[is_not(1, 0x5412), is_not(1, 0x541c), is_not(1, 0x5423)]];
+static IOCTLS: Alternatives = &[&[is_not(1, 0x5412), is_not(1, 0x541c), is_not(1, 0x5423)]];
 
 /// `PER_LINUX`, `PER_LINUX32`, either with `UNAME26`, and the question for the present one. Not `READ_IMPLIES_EXEC` and the like,
 /// which undo protections of memory.
-static PERSONALITIES: &[&[Test]] = &[
+static PERSONALITIES: Alternatives = &[
     &[is(0, 0)],
     &[is(0, 8)],
     &[is(0, 0x2_0000)],
@@ -162,16 +148,9 @@ static PERSONALITIES: &[&[Test]] = &[
     &[is(0, u32::MAX)],
 ];
 /// Debuggers also take the randomisation of addresses from what they start.
-static PERSONALITIES_DEBUG: &[&[Test]] = &[
-    &[is(0, 0)],
-    &[is(0, 8)],
-    &[is(0, 0x2_0000)],
-    &[is(0, 0x2_0008)],
-    &[is(0, 0x4_0000)],
-    &[is(0, u32::MAX)],
-];
-static NO_CLONE_NAMESPACES: &[&[Test]] = &[&[without(0, NEW_NAMESPACES)]];
-static NO_UNSHARE_NAMESPACES: &[&[Test]] = &[&[without(0, NEW_NAMESPACES | NEW_TIME)]];
+static PERSONALITY_DEBUG: Alternatives = &[&[is(0, 0x4_0000)]];
+static NO_CLONE_NAMESPACES: Alternatives = &[&[without(0, NEW_NAMESPACES)]];
+static NO_UNSHARE_NAMESPACES: Alternatives = &[&[without(0, NEW_NAMESPACES | NEW_TIME)]];
 
 impl Profile {
     /// What is answered to the call of that name; `None` when the table does not know it.
@@ -190,19 +169,19 @@ impl Profile {
         if !is_open {
             // Without namespaces, unshare(2) still divides what threads share.
             return match call {
-                "unshare" => Answer::When(NO_UNSHARE_NAMESPACES, libc::EPERM),
+                "unshare" => only(NO_UNSHARE_NAMESPACES),
                 _ => Answer::Refuse(libc::EPERM),
             };
         }
         match call {
-            "socket" => Answer::When(self.sockets(), libc::EPERM),
-            "socketpair" => Answer::When(SOCKET_PAIRS, libc::EPERM),
-            "ioctl" => Answer::When(IOCTLS, libc::EPERM),
+            "socket" => self.sockets(),
+            "socketpair" => only(SOCKET_PAIRS),
+            "ioctl" => only(IOCTLS),
             "personality" if self.allow.contains(&Allow::Ptrace) => {
-                Answer::When(PERSONALITIES_DEBUG, libc::EPERM)
+                Answer::When([PERSONALITIES, PERSONALITY_DEBUG, NONE], libc::EPERM)
             }
-            "personality" => Answer::When(PERSONALITIES, libc::EPERM),
-            "clone" if !self.has(NAMESPACES) => Answer::When(NO_CLONE_NAMESPACES, libc::EPERM),
+            "personality" => only(PERSONALITIES),
+            "clone" if !self.has(NAMESPACES) => only(NO_CLONE_NAMESPACES),
             _ => Answer::Allow,
         }
     }
@@ -221,13 +200,14 @@ impl Profile {
         cap.parse::<Cap>().is_ok_and(|cap| self.caps.contains(cap))
     }
 
-    fn sockets(&self) -> &'static [&'static [Test]] {
-        match (self.keeps("net_admin"), self.keeps("net_raw")) {
-            (false, false) => SOCKETS,
-            (true, false) => SOCKETS_ADMIN,
-            (false, true) => SOCKETS_RAW,
-            (true, true) => SOCKETS_BOTH,
-        }
+    fn sockets(&self) -> Answer {
+        let netlink = if self.keeps("net_admin") {
+            NETLINK_ALL
+        } else {
+            NETLINK
+        };
+        let packet = if self.keeps("net_raw") { PACKET } else { NONE };
+        Answer::When([INET, netlink, packet], libc::EPERM)
     }
 }
 

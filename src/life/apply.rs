@@ -80,13 +80,10 @@ pub fn facts(host: &Host) -> Result<Facts> {
 /// killed and of which a process is still about to end.
 pub fn settled_facts(host: &Host) -> Result<Facts> {
     for name in state::list(&host.layout)? {
-        lock::settle(&host.layout, &name, SETTLE)?;
+        lock::settle(&host.layout, &name, WAIT)?;
     }
     facts(host)
 }
-
-/// As long as a command waits for the lock of one guest.
-const SETTLE: crate::guest::Span = crate::guest::Span::from_secs(60);
 
 /// Keeps `recipe` with the guests of `specs` that are as it says already: their hooks are its functions from now on,
 /// also when only those have changed.

@@ -203,16 +203,7 @@ pub fn launch(
     steps: &[Step],
     command: &Command,
 ) -> Result<Running> {
-    let mut launch = Launch {
-        host,
-        label,
-        xid,
-        undo: Vec::new(),
-        routes: Routes::default(),
-        root: None,
-        mounts: Vec::new(),
-        child: None,
-    };
+    let mut launch = Launch::new(host, label, xid);
     let result = launch.carry_out(steps, command);
     match result {
         Ok((child, terminal)) => Ok(Running {
@@ -239,19 +230,25 @@ pub fn launch(
 ///
 /// Only for steps for which [`is_in_place`](crate::plan::is_in_place) holds.
 pub fn become_program(host: &Host, steps: &[Step], command: &Command) -> Error {
-    let mut launch = Launch {
-        host,
-        label: "context",
-        xid: None,
-        undo: Vec::new(),
-        routes: Routes::default(),
-        root: None,
-        mounts: Vec::new(),
-        child: None,
-    };
+    let mut launch = Launch::new(host, "context", None);
     match launch.become_program(steps, command) {
         Ok(report) => launch.explain(&report, steps),
         Err(err) => err,
+    }
+}
+
+impl<'a> Launch<'a> {
+    fn new(host: &'a Host, label: &'a str, xid: Option<Xid>) -> Self {
+        Self {
+            host,
+            label,
+            xid,
+            undo: Vec::new(),
+            routes: Routes::default(),
+            root: None,
+            mounts: Vec::new(),
+            child: None,
+        }
     }
 }
 

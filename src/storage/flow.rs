@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Layout, state};
+use super::{Layout, lock, state};
 use crate::error::{Context, Error, Kind, Result};
 
 /// The layout of the file. A number that this hostel does not know is refused, never guessed at.
@@ -178,7 +178,7 @@ impl Hold {
                 other => {
                     other.context(|| format!("make `{}`", dir.display()))?;
                     // Between the two lines `remove_dead` may have come: then there is nothing to lock.
-                    if let Some(hold) = lock(&dir, true)? {
+                    if let Some(hold) = hold(&dir, true)? {
                         return Ok((hold, id));
                     }
                 }
@@ -189,7 +189,7 @@ impl Hold {
     /// A run that nobody works on.
     pub fn take(layout: &Layout, id: &str) -> Result<Self> {
         let dir = dir(layout, id)?;
-        lock(&dir, false)?.ok_or_else(|| {
+        hold(&dir, false)?.ok_or_else(|| {
             Error::new(Kind::Busy, format!("another hostel works on the run `{id}`"))
                 .with_hint("wait until it has ended, or end it with SIGTERM")
         })
@@ -233,33 +233,19 @@ fn dir(layout: &Layout, id: &str) -> Result<PathBuf> {
 }
 
 /// `None` when another process has it.
-fn lock(dir: &Path, is_new: bool) -> Result<Option<Hold>> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path);
-    let file = match file {
-        Err(err) if is_new && err.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.context(|| format!("open `{}`", path.display()))?,
-    };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(Hold {
+fn hold(dir: &Path, is_new: bool) -> Result<Option<Hold>> {
+    match lock::try_lock(&dir.join("lock")) {
+        Err(err) if is_new && err.errno() == Some(Errno::ENOENT) => Ok(None),
+        lock => Ok(lock?.map(|lock| Hold {
             dir: dir.to_owned(),
             _lock: lock,
         })),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(Error::os(format!("lock `{}`", path.display()), errno)),
     }
 }
 
 /// Whether a process works on the run.
 pub fn is_held(layout: &Layout, id: &str) -> Result<bool> {
-    Ok(lock(&dir(layout, id)?, false)?.is_none())
+    Ok(hold(&dir(layout, id)?, false)?.is_none())
 }
 
 /// The journal of a run.

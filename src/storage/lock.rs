@@ -48,16 +48,28 @@ pub fn acquire_telling(
     tell: &mut dyn FnMut(&str),
 ) -> Result<GuestLock> {
     let path = layout.lock(name);
+    let file = once_free(&path, name, wait, tell, || try_lock(&path))?;
+    let mut lock = GuestLock { file };
+    lock.sign(&path)?;
+    Ok(lock)
+}
+
+/// Asks `attempt` until it has something, for as long as `wait` allows.
+fn once_free<T>(
+    path: &Path,
+    name: &GuestName,
+    wait: Wait,
+    tell: &mut dyn FnMut(&str),
+    attempt: impl Fn() -> Result<Option<T>>,
+) -> Result<T> {
     let begun = Instant::now();
     let mut told = false;
     // flock(2) cannot be given a deadline without a signal, and a signal handler belongs to the program, not to
     // a library. So it is asked again, at first often: most commands hold the lock for milliseconds.
     let mut pause = Duration::from_millis(1);
     loop {
-        if let Some(file) = try_lock(&path)? {
-            let mut lock = GuestLock { file };
-            lock.sign(&path)?;
-            return Ok(lock);
+        if let Some(had) = attempt()? {
+            return Ok(had);
         }
         sys::interrupt::check()?;
         let waited = begun.elapsed();
@@ -66,10 +78,10 @@ pub fn acquire_telling(
             Wait::UpTo(span) => span.duration(),
         };
         if waited >= limit {
-            return Err(busy(&path, name));
+            return Err(busy(path, name));
         }
         if waited >= SILENT && !told {
-            tell(&format!("waiting for {} on `{name}`", holder(&path)));
+            tell(&format!("waiting for {} on `{name}`", holder(path)));
             told = true;
         }
         std::thread::sleep(pause.min(limit.saturating_sub(waited)));
@@ -84,10 +96,9 @@ pub fn is_free(layout: &Layout, name: &GuestName) -> Result<bool> {
 
 /// Waits until nobody works on the guest, without taking the lock for longer than to see that. A command that was
 /// killed works on until the last of its processes is gone: what it was about to start shows until then.
-pub fn settle(layout: &Layout, name: &GuestName, within: Span) -> Result<()> {
+pub fn settle(layout: &Layout, name: &GuestName, wait: Wait) -> Result<()> {
     let path = layout.lock(name);
-    let end = Instant::now() + within.duration();
-    loop {
+    once_free(&path, name, wait, &mut |_| {}, || {
         // Not made here: a guest that is being destroyed must not get its lock's file back.
         let file = match OpenOptions::new()
             .read(true)
@@ -95,19 +106,15 @@ pub fn settle(layout: &Layout, name: &GuestName, within: Span) -> Result<()> {
             .open(&path)
         {
             Ok(file) => file,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Some(())),
             Err(err) => return Err(err).context(|| format!("open lock `{}`", path.display())),
         };
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Ok(_) => return Ok(()),
-            Err((_, Errno::EWOULDBLOCK)) if Instant::now() >= end => return Err(busy(&path, name)),
-            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => {
-                sys::interrupt::check()?;
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Err((_, errno)) => return Err(Error::os(format!("lock `{}`", path.display()), errno)),
+            Ok(_) => Ok(Some(())),
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => Ok(None),
+            Err((_, errno)) => Err(Error::os(format!("lock `{}`", path.display()), errno)),
         }
-    }
+    })
 }
 
 impl GuestLock {

@@ -126,7 +126,12 @@ impl Filter {
                 Answer::Allow => Segment::Always(Action::Allow),
                 Answer::Refuse(no) => Segment::Always(errno(*no)),
                 Answer::When(alternatives, no) => Segment::When(
-                    alternatives.iter().map(|tests| tests.to_vec()).collect(),
+                    alternatives
+                        .iter()
+                        .copied()
+                        .flatten()
+                        .map(|tests| tests.to_vec())
+                        .collect(),
                     Action::Allow,
                     errno(*no),
                 ),

@@ -66,12 +66,7 @@ fn signal(pid: u32, signal: nix::sys::signal::Signal) {
 fn an_evaluation_that_is_killed_is_told() {
     let place = Place::new();
     let file = place.file("web.lua", "while true do end\n");
-    let running = place
-        .command(&["check", &file])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let running = place.spawn(&["check", &file]);
     signal(child_of(running.id()), nix::sys::signal::Signal::SIGFPE);
     let run = crate::support::Run::of(&running.wait_with_output().unwrap());
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
@@ -89,12 +84,7 @@ fn an_evaluation_that_is_interrupted_exits_with_130() {
         "slow.lua",
         "local s = (\"a\"):rep(100000)\nreturn s:find((\".-\"):rep(100) .. \"b\")\n",
     );
-    let running = place
-        .command(&["check", &file])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let running = place.spawn(&["check", &file]);
     let children = format!("/proc/{0}/task/{0}/children", running.id());
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     let child: i32 = loop {

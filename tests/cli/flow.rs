@@ -407,13 +407,7 @@ return flow.define "s" {
   end,
 }"#,
     );
-    let mut child = t
-        .place
-        .command(&["run", &t.script, "--trail", &t.path])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = t.place.spawn(&["run", &t.script, "--trail", &t.path]);
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();

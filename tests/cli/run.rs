@@ -83,12 +83,7 @@ fn a_signal_unwinds_and_cannot_be_caught() {
          io.write('up\\n') io.stdout:flush()\n\
          while true do pcall(function() while true do end end) end\n",
     );
-    let mut child = place
-        .command(&["run", &file])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = place.spawn(&["run", &file]);
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -111,12 +106,7 @@ fn an_interrupt_closes_what_is_open_and_is_told() {
         "s.lua",
         "local c <close> = setmetatable({}, { __close = function() io.write('closed\\n') end })\nlocal name = os.tmpname()\nos.remove(name)\nio.write('ready\\n')\nio.flush()\nwhile true do end\n",
     );
-    let mut running = place
-        .command(&["run", &file])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut running = place.spawn(&["run", &file]);
     let mut stdout = BufReader::new(running.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();

@@ -50,6 +50,15 @@ impl Place {
         command
     }
 
+    /// Starts the program, with pipes for what it writes.
+    pub(crate) fn spawn(&self, args: &[&str]) -> std::process::Child {
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs the program.
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         Run::of(&self.command(args).output().unwrap())

@@ -390,27 +390,16 @@ pub fn module(name: &str) -> Option<&'static Module> {
 /// Every record: those of a recipe, then those that functions take.
 pub fn records() -> &'static [&'static Record] {
     static ALL: OnceLock<Vec<&'static Record>> = OnceLock::new();
-    fn visit(record: &'static Record, seen: &mut Vec<&'static Record>) {
-        if seen.iter().any(|r| std::ptr::eq(*r, record)) {
-            return;
-        }
-        seen.push(record);
-        for field in record.fields {
-            if let Some(below) = field.kind.record() {
-                visit(below, seen);
-            }
-        }
-    }
     ALL.get_or_init(|| {
         let mut seen = Vec::new();
-        visit(&GUEST, &mut seen);
+        GUEST.gather(&mut seen);
         for module in MODULES {
             for record in module.records {
-                visit(record, &mut seen);
+                record.gather(&mut seen);
             }
             for param in module.entries.iter().flat_map(|e| e.params.unwrap_or(&[])) {
                 if let Some(record) = param.record() {
-                    visit(record, &mut seen);
+                    record.gather(&mut seen);
                 }
             }
         }

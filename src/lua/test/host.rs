@@ -8,7 +8,7 @@ use super::recipe::{PlanHandle, specs};
 use super::words::misuse;
 use crate::Error;
 use crate::guest::net::NetMode;
-use crate::guest::{Bytes, GuestName, Spec, Xid};
+use crate::guest::{Bytes, GuestName, LimitChange, Spec, Xid};
 use crate::lua::diagnostic::Code;
 use crate::lua::read::described;
 use crate::lua::state::Raised;
@@ -258,22 +258,14 @@ impl UserData for FakeHost {
             Ok(())
         });
         methods.add_method_mut("drift", |_, this, (name, limit): (String, String)| {
-            const LIMITS: [&str; 8] = [
-                "memory",
-                "swap",
-                "cpus",
-                "cpu_weight",
-                "cpuset",
-                "pids",
-                "io_weight",
-                "io",
-            ];
-            let limit = LIMITS.into_iter().find(|known| *known == limit).ok_or_else(|| {
-                misuse(
-                    "drift",
-                    format!("`{}` is no limit of a cgroup", limit.escape_debug()),
-                )
-            })?;
+            let limit = LimitChange::of_cgroup()
+                .find(|known| *known == limit)
+                .ok_or_else(|| {
+                    misuse(
+                        "drift",
+                        format!("`{}` is no limit of a cgroup", limit.escape_debug()),
+                    )
+                })?;
             this.fact("drift", &name)?.drift.push(limit);
             Ok(())
         });

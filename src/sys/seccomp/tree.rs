@@ -176,7 +176,12 @@ mod tests {
                     let value = arguments[usize::from(test.argument)] as u32;
                     (value & test.mask == test.value) != test.not
                 };
-                if alternatives.iter().any(|tests| tests.iter().all(holds)) {
+                if alternatives
+                    .iter()
+                    .copied()
+                    .flatten()
+                    .any(|tests| tests.iter().all(holds))
+                {
                     Action::Allow.code()
                 } else {
                     refused(*errno)
