@@ -22,5 +22,6 @@ mod verb;
 pub fn main() -> u8 {
     // First of all: with one of them closed, the next file to be opened would be what messages are written into.
     crate::sys::open::fill_standard_streams();
+    crate::sys::heap::populate();
     dispatch::run(std::env::args_os().skip(1).collect())
 }

@@ -18,5 +18,5 @@ pub(super) fn compile(profile: &Profile) -> Result<Filter> {
             ),
         )
     })?;
-    Filter::of_answers(&profile.answers(arch))
+    Filter::of_answers(profile.answers(arch))
 }

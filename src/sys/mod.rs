@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod clone;
 pub mod file;
 pub mod fork;
+pub mod heap;
 pub mod idmap;
 pub mod inotify;
 pub mod interrupt;

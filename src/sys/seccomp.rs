@@ -118,33 +118,29 @@ impl Filter {
 
     /// The program that answers to each number as `answers` says, and to every higher one that there is no such
     /// call (`ENOSYS`).
-    pub fn of_answers(answers: &[Answer]) -> Result<Self> {
+    pub fn of_answers(answers: impl Iterator<Item = Answer>) -> Result<Self> {
         let errno = |errno: i32| Action::Errno(errno.unsigned_abs());
-        let mut segments: BTreeMap<u32, Segment> = BTreeMap::new();
-        for (number, answer) in (0..).zip(answers) {
+        let beyond = std::iter::once(Answer::Refuse(libc::ENOSYS));
+        Self::of_segments((0..).zip(answers.chain(beyond)).map(|(number, answer)| {
             let segment = match answer {
                 Answer::Allow => Segment::Always(Action::Allow),
-                Answer::Refuse(no) => Segment::Always(errno(*no)),
+                Answer::Refuse(no) => Segment::Always(errno(no)),
                 Answer::When(alternatives, no) => Segment::When(
                     alternatives
-                        .iter()
-                        .copied()
+                        .into_iter()
                         .flatten()
                         .map(|tests| tests.to_vec())
                         .collect(),
                     Action::Allow,
-                    errno(*no),
+                    errno(no),
                 ),
             };
-            segments.insert(number, segment);
-        }
-        let beyond = u32::try_from(answers.len()).unwrap_or(u32::MAX);
-        segments.insert(beyond, Segment::Always(errno(libc::ENOSYS)));
-        Self::of_segments(segments)
+            (number, segment)
+        }))
     }
 
-    fn of_segments(segments: BTreeMap<u32, Segment>) -> Result<Self> {
-        let mut merged: Vec<(u32, Segment)> = Vec::with_capacity(segments.len());
+    fn of_segments(segments: impl IntoIterator<Item = (u32, Segment)>) -> Result<Self> {
+        let mut merged: Vec<(u32, Segment)> = Vec::new();
         for (start, segment) in segments {
             if merged.last().is_none_or(|(_, before)| *before != segment) {
                 merged.push((start, segment));

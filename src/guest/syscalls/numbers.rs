@@ -44,19 +44,14 @@ impl Architecture {
 impl Profile {
     /// What is answered to each number from 0 to [`LAST`]; to every higher one, and to a number without a call, it
     /// is that there is no such call.
-    pub fn answers(&self, arch: Architecture) -> Vec<Answer> {
+    pub fn answers(&self, arch: Architecture) -> impl Iterator<Item = Answer> {
         let opened: Vec<bool> = GROUPS.iter().map(|group| self.has(group.access)).collect();
-        let groups = arch.groups();
-        (0..=LAST)
-            .map(|number| {
-                let index = groups[number];
-                if index == NONE {
-                    return Answer::Refuse(libc::ENOSYS);
-                }
-                let index = usize::from(index);
-                self.answer_where(opened[index], arch.name(number).unwrap_or_default())
-            })
-            .collect()
+        (0..).zip(arch.groups()).map(move |(number, index)| {
+            if *index == NONE {
+                return Answer::Refuse(libc::ENOSYS);
+            }
+            self.answer_where(opened[usize::from(*index)], arch.name(number).unwrap_or_default())
+        })
     }
 }
 
@@ -136,7 +131,7 @@ mod tests {
             allow: Vec::new(),
         };
         for arch in [Architecture::X86_64, Architecture::Aarch64] {
-            let answers = profile.answers(arch);
+            let answers: Vec<_> = profile.answers(arch).collect();
             assert_eq!(answers.len(), LAST + 1);
             for (number, answer) in answers.iter().enumerate() {
                 let by_name = arch.name(number).and_then(|name| profile.answer(name));

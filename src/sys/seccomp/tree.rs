@@ -221,8 +221,8 @@ mod tests {
             u64::from(u32::MAX),
         ];
         for profile in profiles {
-            let answers = profile.answers(Architecture::NATIVE.unwrap());
-            let Filter(code) = Filter::of_answers(&answers).unwrap();
+            let answers = profile.answers(Architecture::NATIVE.unwrap()).collect::<Vec<_>>();
+            let Filter(code) = Filter::of_answers(answers.iter().copied()).unwrap();
             for number in (0..LAST as u32 + 200).chain([0x4000_0000, 0x4000_0001, u32::MAX]) {
                 for first in firsts {
                     for second in [0, 0x5412, 0x5413] {
@@ -243,8 +243,10 @@ mod tests {
 
     #[test]
     fn another_architecture_ends_the_process() {
-        let answers = Profile::default().answers(Architecture::NATIVE.unwrap());
-        let Filter(code) = Filter::of_answers(&answers).unwrap();
+        let answers = Profile::default()
+            .answers(Architecture::NATIVE.unwrap())
+            .collect::<Vec<_>>();
+        let Filter(code) = Filter::of_answers(answers.iter().copied()).unwrap();
         // i386, whose call 3 is read.
         assert_eq!(run(&code, 0x4000_0003, 3, [0; 6]), Action::KillProcess.code());
     }
@@ -260,7 +262,7 @@ mod tests {
                 }
             })
             .collect();
-        let Filter(code) = Filter::of_answers(&answers).unwrap();
+        let Filter(code) = Filter::of_answers(answers.iter().copied()).unwrap();
         for number in 0..2100 {
             assert_eq!(
                 run(&code, NATIVE.unwrap(), number, [0; 6]),
