@@ -149,6 +149,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     ls::Ls,
     status::Status,
     logs::Logs,
+    audit::Audit,
     set::Set,
     pause::Pause,
     resume::Resume,

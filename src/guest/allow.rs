@@ -129,6 +129,11 @@ impl Allow {
         &LOOSENINGS[self as usize]
     }
 
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Allow> {
+        LOOSENINGS.iter().map(|known| known.word)
+    }
+
     /// The words, for a schema.
     pub const NAMES: &'static [&'static str] = &NAMES;
 

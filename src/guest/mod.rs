@@ -5,6 +5,7 @@
 //! the types here can only be made by parsers that say what is wrong.
 
 pub mod allow;
+pub mod audit;
 pub mod caps;
 pub mod check;
 pub mod context;
@@ -14,6 +15,8 @@ pub mod limit_change;
 pub mod limits;
 pub mod mounts;
 pub mod net;
+pub mod ranges;
+pub mod risk;
 pub mod schema;
 pub mod service;
 pub mod spec;

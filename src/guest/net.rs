@@ -58,3 +58,14 @@ pub enum NetMode {
     /// The host's own, unconfined. Only for guests that are trusted as the host is.
     Host,
 }
+
+impl std::fmt::Display for NetMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            NetMode::None => "none",
+            NetMode::Bind => "bind",
+            NetMode::Private => "private",
+            NetMode::Host => "host",
+        })
+    }
+}

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Spec};
 use crate::plan::{Action, Fact, Facts, Plan, Verb};
 use crate::storage::state::{self, Applied, RecipeRef};
-use crate::storage::{Progress, fill, lock, xid};
+use crate::storage::{Progress, fill, ids, lock, xid};
 use crate::sys::interrupt;
 
 /// What an apply may do, and how.
@@ -280,7 +280,7 @@ impl Work<'_> {
         if spec.xid.is_some_and(|wanted| wanted != applied.xid) {
             // A number that somebody else has is refused here, and the guest keeps its own.
             let old = applied.xid;
-            applied.xid = xid::allocate(&host.layout, &spec.name, spec.xid)?;
+            applied.xid = xid::allocate(&host.layout, &spec.name, spec.xid, &ids::taken()?)?;
             xid::release_one(&host.layout, &spec.name, old)?;
         }
         if applied.spec.files != spec.files || applied.spec.hostname != spec.hostname {

@@ -3,10 +3,10 @@
 use super::WAIT;
 use super::host::Host;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{GuestName, Spec, Xid};
+use crate::guest::{GuestName, Spec};
 use crate::storage::lock;
 use crate::storage::state::{self, Applied, RecipeRef};
-use crate::storage::{Progress, fill, image, xid};
+use crate::storage::{Progress, fill, ids, image, xid};
 
 /// Makes the files of a guest that is not there yet, and remembers what it is. Whole or not at all: until the last
 /// step it has no `spec.json`, and what has none is taken away by the next command.
@@ -48,8 +48,7 @@ fn make(host: &Host, spec: &Spec, recipe: Option<RecipeRef>, progress: &dyn Prog
     sweep_scratch(host)?;
     // A build that was killed may have left files without a specification.
     image::remove(&host.layout, name)?;
-    let xid = xid::allocate(&host.layout, name, spec.xid)?;
-    check_ids(xid)?;
+    let xid = xid::allocate(&host.layout, name, spec.xid, &ids::taken()?)?;
     let prepared = image::prepare(&host.layout, &spec.image, &spec.packages, progress)?;
     image::install(&host.layout, name, &prepared, progress)?;
     fill::fill(&host.layout, name, spec, progress)?;
@@ -77,35 +76,4 @@ pub(super) fn undo(host: &Host, name: &GuestName) -> Result<()> {
 /// Takes away what builds and destroys that were killed have left half-made.
 fn sweep_scratch(host: &Host) -> Result<()> {
     image::sweep(&host.layout).map(drop)
-}
-
-/// Refuses a number whose ids `/etc/subuid` gives to somebody else: two that share ids can signal each other.
-fn check_ids(xid: Xid) -> Result<()> {
-    let (first, last) = (
-        u64::from(xid.id_base()),
-        u64::from(xid.id_base()) + u64::from(Xid::IDS) - 1,
-    );
-    for file in ["/etc/subuid", "/etc/subgid"] {
-        // No such file: nobody was given any.
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        for line in text.lines() {
-            let mut fields = line.split(':');
-            let (Some(owner), Some(from), Some(count)) = (fields.next(), fields.next(), fields.next()) else {
-                continue;
-            };
-            let (Ok(from), Ok(count)) = (from.parse::<u64>(), count.trim().parse::<u64>()) else {
-                continue;
-            };
-            if from <= last && first < from.saturating_add(count) {
-                return Err(Error::new(
-                    Kind::Exists,
-                    format!(
-                        "the ids of context {xid} ({first} to {last}) overlap those of `{owner}` in `{file}`"
-                    ),
-                )
-                .with_hint("take another `xid`: its ids begin at xid × 65536"));
-            }
-        }
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use super::streams::Streams;
 use crate::error::{Error, Kind, Result};
 use crate::guest::{Bytes, Context, Identity, Span, Xid};
 use crate::plan::{self, Program, Step};
-use crate::storage::xid;
+use crate::storage::{ids, xid};
 use crate::sys::clone::Child;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::proc;
@@ -141,6 +141,9 @@ fn start(
     command: &Command,
 ) -> Result<Running> {
     let steps = plan::launch(context, xid, program)?;
+    if let (true, Identity::Xid(xid)) = (context.isolate.user, context.identity) {
+        ids::taken()?.require_free(xid)?;
+    }
     let label = xid.map_or_else(|| "context".to_owned(), |xid| format!("context {xid}"));
     launch(host, &label, xid, &steps, command)
 }
@@ -150,9 +153,10 @@ fn ephemeral(host: &Host, context: &Context, program: &Program, command: &Comman
     const RANGE: u32 = 16_384;
     // Begins where no other process begins, so that contexts started at once do not all try the same numbers.
     let first = std::process::id() % RANGE;
+    let taken = ids::taken()?;
     for i in 0..RANGE {
         let xid = Xid::new(Xid::MAX.get() - (first + i) % RANGE)?;
-        if xid::owner(&host.layout, xid)?.is_some() {
+        if xid::owner(&host.layout, xid)?.is_some() || taken.conflict(xid).is_some() {
             continue;
         }
         match start(host, context, Some(xid), program.clone(), command) {

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+mod ranges;
+mod sysctls;
+
 use nix::sys::statfs::{FsType, statfs};
 use serde::Serialize;
 
+use crate::storage::Layout;
 use crate::sys::probe;
 
 /// One thing that guests need or profit from.
@@ -19,6 +23,12 @@ pub struct Finding {
     /// What it costs that it is not there, and what can be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// For how many guests it is enough, where it is a number that guests share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guests: Option<u64>,
+    /// The line of `sysctl.d(5)` that makes it enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sysctl: Option<String>,
 }
 
 /// Whether something is there.
@@ -40,6 +50,8 @@ impl Finding {
             state: State::Ok,
             found: found.into(),
             hint: None,
+            guests: None,
+            sysctl: None,
         }
     }
 
@@ -49,12 +61,15 @@ impl Finding {
             state,
             found: found.into(),
             hint: Some(hint.into()),
+            guests: None,
+            sysctl: None,
         }
     }
 }
 
-/// Looks at everything. `root` is the state directory.
-pub fn examine(root: &Path) -> Vec<Finding> {
+/// Looks at everything. `layout` is the state directory, `guests` how many it is to be enough for.
+pub fn examine(layout: &Layout, guests: u64) -> Vec<Finding> {
+    let root = layout.root();
     let mounts = read("/proc/self/mountinfo");
     let mut findings = vec![kernel(&kernel_release()), privilege(&read("/proc/self/status"))];
     findings.push(namespaces());
@@ -75,6 +90,10 @@ pub fn examine(root: &Path) -> Vec<Finding> {
         "mmdebstrap",
         "images of `debian:SUITE` cannot be built; install mmdebstrap",
     ));
+    findings.extend(ranges::examine(layout));
+    findings.extend(sysctls::examine(guests, |path| {
+        std::fs::read_to_string(path).ok()
+    }));
     findings
 }
 

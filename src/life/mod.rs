@@ -4,6 +4,7 @@
 //! A file is only kept for what the kernel cannot know (`storage::state`).
 
 pub mod apply;
+pub mod audit;
 pub mod build;
 pub mod command;
 pub mod context;

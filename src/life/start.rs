@@ -17,6 +17,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
 use crate::plan::{self, Program, Step};
 use crate::storage::state::{self, Applied};
+use crate::storage::{ids, xid};
 use crate::sys::{landlock, netlink, pidfd, proc};
 
 /// How long the guest's own init may take from its keeper's start to its own: the mounts and masks in between, on a
@@ -73,6 +74,7 @@ fn context(host: &Host, spec: &Spec, xid: Xid) -> Context {
 fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     let spec = &applied.spec;
     refuse(host, spec)?;
+    xid::confirm(&host.layout, &spec.name, applied.xid, &ids::taken()?)?;
     // Here, where links of the guest's tree cannot lead out of it; the process inside only opens them.
     crate::storage::fill::make_targets(&host.layout, spec)?;
     let steps = steps(host, spec, applied.xid)?;

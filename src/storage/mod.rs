@@ -6,6 +6,7 @@
 
 pub mod fill;
 pub mod flow;
+pub mod ids;
 pub mod image;
 pub mod inside;
 pub mod layout;

@@ -11,12 +11,17 @@ use std::os::unix::fs::symlink;
 use super::Layout;
 use super::lock::{self, Wait};
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Xid};
+use crate::guest::ranges::Taken;
+use crate::guest::{GuestName, Invalid, Xid};
 
 /// Gives the guest a number: the wanted one, else the one it has, else the lowest free from
 /// [`Xid::FIRST_AUTOMATIC`]. The caller holds the guest's lock.
-pub fn allocate(layout: &Layout, name: &GuestName, want: Option<Xid>) -> Result<Xid> {
+///
+/// A number whose ids are among those that somebody else has is refused by name when it is wanted, and passed over
+/// otherwise.
+pub fn allocate(layout: &Layout, name: &GuestName, want: Option<Xid>, taken: &Taken) -> Result<Xid> {
     if let Some(xid) = want {
+        taken.require_free(xid).map_err(refused)?;
         return match claim(layout, name, xid)? {
             Claim::Ours => Ok(xid),
             Claim::Taken(other) => Err(Error::new(
@@ -31,6 +36,9 @@ pub fn allocate(layout: &Layout, name: &GuestName, want: Option<Xid>) -> Result<
     }
     for number in Xid::FIRST_AUTOMATIC.get()..=Xid::MAX.get() {
         let xid = Xid::new(number)?;
+        if taken.conflict(xid).is_some() {
+            continue;
+        }
         if matches!(claim(layout, name, xid)?, Claim::Ours) {
             return Ok(xid);
         }
@@ -39,6 +47,25 @@ pub fn allocate(layout: &Layout, name: &GuestName, want: Option<Xid>) -> Result<
         Error::new(Kind::State, format!("no context id is free for `{name}`"))
             .with_hint("destroy guests that are no longer used"),
     )
+}
+
+/// Refuses to go on with a number that the guest does not have, or whose ids are somebody else's too: both were seen
+/// to when it was given, and may have changed since.
+pub fn confirm(layout: &Layout, name: &GuestName, xid: Xid, taken: &Taken) -> Result<()> {
+    match owner(layout, xid)? {
+        Some(owner) if owner == *name => taken.require_free(xid).map_err(refused),
+        other => {
+            let whose = other.map_or("nobody's".to_owned(), |other| format!("`{other}`'s"));
+            let message = format!("the context id {xid} is {whose}, not `{name}`'s");
+            Err(Error::new(Kind::State, message)
+                .with_hint("apply its recipe again: it gets a number of its own"))
+        }
+    }
+}
+
+fn refused(invalid: Invalid) -> Error {
+    // As a number that another guest has.
+    Error::from(invalid).with_kind(Kind::Exists)
 }
 
 /// Gives back every number of the guest. The caller holds the guest's lock.
@@ -159,12 +186,15 @@ mod tests {
         let (_dir, layout) = layout();
         let (web, db, dns) = (guest(&layout, "web"), guest(&layout, "db"), guest(&layout, "dns"));
         let first = Xid::FIRST_AUTOMATIC;
-        assert_eq!(allocate(&layout, &web, None).unwrap(), first);
-        assert_eq!(allocate(&layout, &db, None).unwrap().get(), first.get() + 1);
-        assert_eq!(allocate(&layout, &web, None).unwrap(), first);
+        assert_eq!(allocate(&layout, &web, None, &Taken::default()).unwrap(), first);
+        assert_eq!(
+            allocate(&layout, &db, None, &Taken::default()).unwrap().get(),
+            first.get() + 1
+        );
+        assert_eq!(allocate(&layout, &web, None, &Taken::default()).unwrap(), first);
         release(&layout, &web).unwrap();
         assert_eq!(owner(&layout, first).unwrap(), None);
-        assert_eq!(allocate(&layout, &dns, None).unwrap(), first);
+        assert_eq!(allocate(&layout, &dns, None, &Taken::default()).unwrap(), first);
         assert_eq!(owner(&layout, first).unwrap(), Some(dns));
     }
 
@@ -173,10 +203,16 @@ mod tests {
         let (_dir, layout) = layout();
         let (web, db) = (guest(&layout, "web"), guest(&layout, "db"));
         let xid = Xid::new(101).unwrap();
-        assert_eq!(allocate(&layout, &web, Some(xid)).unwrap(), xid);
-        assert_eq!(allocate(&layout, &web, Some(xid)).unwrap(), xid);
-        assert_eq!(allocate(&layout, &web, None).unwrap(), xid);
-        let err = allocate(&layout, &db, Some(xid)).unwrap_err();
+        assert_eq!(
+            allocate(&layout, &web, Some(xid), &Taken::default()).unwrap(),
+            xid
+        );
+        assert_eq!(
+            allocate(&layout, &web, Some(xid), &Taken::default()).unwrap(),
+            xid
+        );
+        assert_eq!(allocate(&layout, &web, None, &Taken::default()).unwrap(), xid);
+        let err = allocate(&layout, &db, Some(xid), &Taken::default()).unwrap_err();
         assert_eq!(err.kind(), Kind::Exists);
         assert_eq!(
             err.to_string(),
@@ -190,15 +226,15 @@ mod tests {
     fn a_number_is_taken_back_only_from_a_guest_that_is_gone() {
         let (_dir, layout) = layout();
         let (web, db) = (guest(&layout, "web"), guest(&layout, "db"));
-        let xid = allocate(&layout, &web, None).unwrap();
+        let xid = allocate(&layout, &web, None, &Taken::default()).unwrap();
         fs::remove_dir(layout.guest_dir(&web)).unwrap();
         {
             // Its maker still works on it.
             let _lock = lock::acquire(&layout, &web, Wait::No).unwrap();
-            assert_ne!(allocate(&layout, &db, None).unwrap(), xid);
+            assert_ne!(allocate(&layout, &db, None, &Taken::default()).unwrap(), xid);
             release(&layout, &db).unwrap();
         }
-        assert_eq!(allocate(&layout, &db, None).unwrap(), xid);
+        assert_eq!(allocate(&layout, &db, None, &Taken::default()).unwrap(), xid);
         assert!(of_guest(&layout, &web).unwrap().is_empty());
     }
 
@@ -210,7 +246,7 @@ mod tests {
             let layout = &layout;
             let running: Vec<_> = names
                 .iter()
-                .map(|name| scope.spawn(move || allocate(layout, name, None).unwrap()))
+                .map(|name| scope.spawn(move || allocate(layout, name, None, &Taken::default()).unwrap()))
                 .collect();
             running.into_iter().map(|thread| thread.join().unwrap()).collect()
         });

@@ -4,6 +4,7 @@
 mod support;
 
 mod apply;
+mod audit;
 mod bind;
 mod build;
 mod caps;

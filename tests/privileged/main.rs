@@ -56,6 +56,7 @@ files! {
     harness,
     hogs,
     hooks,
+    ids,
     image,
     init,
     isolation,

@@ -1,7 +1,5 @@
 //! `hostel doctor`
 
-use std::path::PathBuf;
-
 use clap::Parser;
 
 use crate::Result;
@@ -11,14 +9,20 @@ use crate::cli::output::table::{Align, Cell, Table};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::life::doctor::{self, State};
+use crate::storage::Layout;
 
 /// Tell what this host can and cannot do for guests
 ///
-/// Each line is `ok`, `limited` (some guests cannot be had) or `missing` (no guest can be had). The exit code is
+/// Each line is `ok`, `limited` (some guests cannot be had, or not as many as are asked for) or `missing` (no guest can
+/// be had). Settings of the kernel that guests share are told with the number of guests that they are enough for,
+/// and the line for sysctl.d; ids that a guest has, or could get, and somebody else too, with whose they are. The exit code is
 /// 1 when something is missing. Nothing is changed.
 #[derive(Debug, Parser)]
 pub(crate) struct Doctor {
-    /// Print JSON: an array of `name`, `state`, `found` and `hint`
+    /// How many guests the host is to be enough for
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=49_150))]
+    guests: u64,
+    /// Print JSON: an array of `name`, `state`, `found` and `hint`; `guests` and `sysctl` of settings of the kernel
     #[arg(long)]
     json: bool,
 }
@@ -27,12 +31,12 @@ impl Verb for Doctor {
     const GROUP: Group = Group::Host;
     const EXAMPLES: &'static [Example] = &[
         ("hostel doctor", "look at the host before the first guest"),
+        ("hostel doctor --guests 50", "whether fifty guests find room"),
         ("hostel doctor --json", "the same for a program"),
     ];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
-        let root = std::env::var_os("HOSTEL_ROOT").unwrap_or_else(|| "/var/lib/hostel".into());
-        let findings = doctor::examine(&PathBuf::from(root));
+        let findings = doctor::examine(&Layout::from_env(), self.guests);
         let is_missing = findings.iter().any(|finding| finding.state == State::Missing);
         if self.json {
             session.json(&findings)?;

@@ -1,6 +1,7 @@
 //! The verbs, one a file. What is typed is a struct; its doc comments are the help.
 
 pub(crate) mod apply;
+pub(crate) mod audit;
 pub(crate) mod bind;
 pub(crate) mod build;
 pub(crate) mod caps;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Class, Entry, MODULES, Module, Places, entries, first_sentence, module, records};
 use crate::guest::Invalid;
 use crate::guest::caps::nearest;
+use crate::guest::risk;
 use crate::guest::schema::{Field, GUEST, Record, Type, find};
 
 /// What is known of a topic.
@@ -243,7 +244,25 @@ fn of_record(record: &'static Record, path: &str) -> Topic {
     }
 }
 
+/// What can be chosen at a field, and what each choice opens and risks.
+fn risks_of(path: &str) -> Vec<Below> {
+    let choices = risk::choices(path).into_iter();
+    choices
+        .map(|known| Below {
+            name: known.topic.to_owned(),
+            signature: "risk".to_owned(),
+            doc: if known.topic.starts_with("limits.") {
+                format!("Without it: {}. Risk: {}.", known.opens, known.risk)
+            } else {
+                format!("Opens {}. Risk: {}.", known.opens, known.risk)
+            },
+        })
+        .collect()
+}
+
 fn of_field(field: &'static Field, path: &str) -> Topic {
+    let mut below = field.kind.record().map(shown_fields_of).unwrap_or_default();
+    below.extend(risks_of(path));
     Topic {
         name: path.to_owned(),
         kind: "field",
@@ -254,7 +273,7 @@ fn of_field(field: &'static Field, path: &str) -> Topic {
         short_for: field.inside.map(|map| format!("{map}.{}", field.name)),
         example: Some(format!("{} = {}", field.name, field.example)),
         since: Some(field.since),
-        below: field.kind.record().map(shown_fields_of).unwrap_or_default(),
+        below,
         ..Topic::default()
     }
 }

@@ -1,0 +1,264 @@
+//! `hostel audit [GUEST...]`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueHint};
+use serde::Serialize;
+
+use crate::cli::args;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::color::Paint;
+use crate::cli::output::table::clean;
+use crate::cli::recipe;
+use crate::cli::session::Session;
+use crate::cli::verb::{Example, Group, Verb};
+use crate::guest::audit::{self, Finding, Kernel, Kind, Powers};
+use crate::guest::{GuestName, Spec, Xid};
+use crate::life::audit::{Subject, kernel, subject};
+use crate::life::{Host, observe};
+use crate::lua::{self, EvalOptions, Evaluated, Place};
+use crate::{Error, Result, storage};
+
+/// Tell what guests can do, and what each thing that is loosened risks
+///
+/// Each finding is `loosened` (the recipe takes a defence away), `lacking` (this kernel does not have one), `unlimited`
+/// (something has no bound) or `note`, with the place in the recipe that decides it, where that is known: while the
+/// recipe is as it was when it was applied. A guest that runs is told of as it runs.
+///
+/// The exit code is 0 when nothing is loosened or lacking, 1 when something is, 2 when that could not be found out.
+#[derive(Debug, Parser)]
+pub(crate) struct Audit {
+    /// The names of the guests; all of them without one
+    #[arg(value_name = "GUEST", add = args::guests())]
+    guests: Vec<GuestName>,
+    /// Look at the guests of this recipe, before it is applied
+    #[arg(short, long, value_name = "RECIPE", value_hint = ValueHint::FilePath)]
+    recipe: Option<PathBuf>,
+    /// Print JSON: an array of `guest`, `xid`, `powers` and `findings`
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is told of one guest.
+#[derive(Debug, Serialize)]
+struct Report {
+    guest: GuestName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xid: Option<Xid>,
+    powers: Powers,
+    findings: Vec<Placed>,
+}
+
+/// A finding, and the place in the recipe that decides it.
+#[derive(Debug, Serialize)]
+struct Placed {
+    #[serde(flatten)]
+    finding: Finding,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
+}
+
+impl Verb for Audit {
+    const GROUP: Group = Group::Guests;
+    const EXAMPLES: &'static [Example] = &[
+        ("hostel audit", "every guest of this host"),
+        ("hostel audit web --json", "one of them, for a program"),
+        (
+            "hostel audit -r web.lua",
+            "the guests of a recipe, before it is applied",
+        ),
+    ];
+    const FAILURE: Failure = Failure::Unanswered;
+
+    fn run(self, session: &mut Session) -> Result<Exit> {
+        let kernel = kernel();
+        let reports = match &self.recipe {
+            Some(path) => match self.of_recipe(session, path, kernel)? {
+                Some(reports) => reports,
+                // Its mistakes have been told.
+                None => return Ok(Exit::Changes),
+            },
+            None => self.of_host(kernel)?,
+        };
+        if self.json {
+            session.json(&reports)?;
+        } else {
+            for report in &reports {
+                show(session, report)?;
+            }
+        }
+        let is_open = |report: &Report| report.findings.iter().any(|f| f.finding.kind.is_opening());
+        Ok(if reports.iter().any(is_open) {
+            Exit::No
+        } else {
+            Exit::Success
+        })
+    }
+}
+
+impl Audit {
+    fn of_host(&self, kernel: Kernel) -> Result<Vec<Report>> {
+        let host = Host::open()?;
+        let all;
+        let names = if self.guests.is_empty() {
+            all = storage::state::list(&host.layout)?;
+            &all
+        } else {
+            &self.guests
+        };
+        let mut reports = Vec::new();
+        for name in names {
+            let subject = subject(&host, name)?;
+            let evaluated = places(&subject);
+            reports.push(report(
+                &subject.spec,
+                Some(subject.xid),
+                kernel,
+                evaluated.as_ref(),
+            ));
+        }
+        Ok(reports)
+    }
+
+    fn of_recipe(&self, session: &mut Session, path: &Path, kernel: Kernel) -> Result<Option<Vec<Report>>> {
+        let Some(whole) = recipe::evaluate(session, path, &EvalOptions::default()) else {
+            return Ok(None);
+        };
+        for name in &self.guests {
+            if whole.spec(name).is_none() {
+                let message = format!("`{}` has no guest `{name}`", path.display());
+                return Err(Error::new(crate::Kind::NotFound, message));
+            }
+        }
+        let host = Host::open()?;
+        let is_asked = |spec: &&Spec| self.guests.is_empty() || self.guests.contains(&spec.name);
+        let mut reports = Vec::new();
+        for spec in whole.specs.iter().filter(is_asked) {
+            let options = EvalOptions {
+                provenance: Some(spec.name.to_string()),
+                ..EvalOptions::default()
+            };
+            let placed = lua::evaluate(path, &options).ok();
+            // A guest that is there already has a number, also when its recipe leaves that open.
+            let known = observe::applied(&host, &spec.name)
+                .ok()
+                .map(|applied| applied.xid);
+            reports.push(report(spec, spec.xid.or(known), kernel, placed.as_ref()));
+        }
+        Ok(Some(reports))
+    }
+}
+
+/// What the recipe of a guest says where; `None` when it is not what was applied any more.
+fn places(subject: &Subject) -> Option<Evaluated> {
+    let recipe = subject.recipe.as_ref()?;
+    let options = EvalOptions {
+        provenance: Some(subject.spec.name.to_string()),
+        inputs: recipe.inputs.clone(),
+        ..EvalOptions::default()
+    };
+    lua::evaluate(&recipe.path, &options)
+        .ok()
+        .filter(|evaluated| evaluated.hash == recipe.sha256)
+}
+
+fn report(spec: &Spec, xid: Option<Xid>, kernel: Kernel, evaluated: Option<&Evaluated>) -> Report {
+    let findings = audit::audit(spec, kernel).into_iter();
+    Report {
+        guest: spec.name.clone(),
+        xid,
+        powers: audit::powers(spec, xid),
+        findings: findings
+            .map(|finding| Placed {
+                place: evaluated.and_then(|evaluated| place(&evaluated.provenance, &finding.field)),
+                finding,
+            })
+            .collect(),
+    }
+}
+
+/// Where the deciding layer says it: at the field itself, or at the table that it is in.
+fn place(all: &BTreeMap<String, Vec<lua::Origin>>, field: &str) -> Option<Place> {
+    let mut at = field;
+    loop {
+        if let Some(origin) = all.get(at).and_then(|origins| origins.last()) {
+            return origin.place.clone();
+        }
+        at = &at[..at.rfind(['.', '['])?];
+    }
+}
+
+fn show(session: &mut Session, report: &Report) -> Result<()> {
+    let count = |kind: Kind| report.findings.iter().filter(|f| f.finding.kind == kind).count();
+    let mut counts: Vec<String> = [Kind::Loosened, Kind::Lacking, Kind::Unlimited, Kind::Note]
+        .into_iter()
+        .filter(|kind| count(*kind) > 0)
+        .map(|kind| format!("{} {kind}", count(kind)))
+        .collect();
+    if counts.is_empty() {
+        counts.push("nothing loosened".to_owned());
+    }
+    let name = session.paint.bold(report.guest.as_str());
+    session.line(&format!("{name}: {}", counts.join(", ")))?;
+    for (word, text) in told(&report.powers) {
+        session.line(&format!("  {word:<9}  {}", clean(&text)))?;
+    }
+    for Placed { finding, place } in &report.findings {
+        let paint = match finding.kind {
+            Kind::Loosened | Kind::Lacking => Paint::red,
+            Kind::Unlimited => Paint::yellow,
+            Kind::Note => Paint::dim,
+        };
+        let kind = paint(session.paint, &format!("{:<9}", finding.kind));
+        let place = match place {
+            Some(place) => format!("  {}:{}:{}", place.file, place.line, place.column),
+            None => String::new(),
+        };
+        session.line(&format!("  {kind}  {}{}", clean(&finding.what), clean(&place)))?;
+        session.line(&format!("             opens: {}", finding.opens))?;
+        session.line(&format!("             risk: {}", finding.risk))?;
+    }
+    Ok(())
+}
+
+/// What a guest can do, by its heading.
+fn told(powers: &Powers) -> Vec<(&'static str, String)> {
+    let named = |items: Vec<String>| {
+        if items.is_empty() {
+            "none".to_owned()
+        } else {
+            items.join(", ")
+        }
+    };
+    let ids = match powers.ids {
+        Some([first, last]) => format!("{first} to {last} of the host's"),
+        None => "a range of its own, allocated when it is made".to_owned(),
+    };
+    let mut network = vec![powers.network.to_string()];
+    network.extend(powers.addresses.iter().map(ToString::to_string));
+    let mut told = vec![
+        ("ids", ids),
+        (
+            "root",
+            named(powers.capabilities.iter().map(ToString::to_string).collect()),
+        ),
+        ("network", network.join(" ")),
+        (
+            "set-uid",
+            if powers.set_user_id {
+                "works inside"
+            } else {
+                "does not work"
+            }
+            .to_owned(),
+        ),
+    ];
+    if !powers.mounts.is_empty() {
+        told.push(("mounts", powers.mounts.join(", ")));
+    }
+    if let Some(init) = &powers.init {
+        told.push(("init", format!("its own, `{}`", init.display())));
+    }
+    told
+}
