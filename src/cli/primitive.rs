@@ -6,8 +6,8 @@ use super::args::CommandLine;
 use super::exit::Exit;
 use super::session::Session;
 use crate::Result;
-use crate::guest::{CapSet, Caps, Context, Identity, Isolate};
-use crate::life::exec::Terminal;
+use crate::guest::{CapSet, Caps, Context, Identity, Isolate, Xid};
+use crate::life::exec::{self, ExecRequest, Terminal, Whom};
 use crate::life::{self, Command, Host, context};
 
 /// What timeout(1) exits with too.
@@ -53,6 +53,29 @@ pub(crate) fn run(session: &mut Session, context: &Context, line: CommandLine) -
         return Ok(Exit::Command(TIMED_OUT));
     }
     Ok(Exit::of(outcome.ended))
+}
+
+/// Runs `line` in what runs under this number.
+pub(crate) fn join(session: &mut Session, number: Xid, line: CommandLine) -> Result<Exit> {
+    if line.plan {
+        session.line(&format!(" 1. join context {number}"))?;
+        let words: Vec<_> = line.argv.iter().map(|word| word.to_string_lossy()).collect();
+        session.line(&format!(" 2. run {}", words.join(" ")))?;
+        return Ok(Exit::Success);
+    }
+    session.command = line.argv.first().cloned();
+    let request = ExecRequest {
+        argv: line.argv,
+        dir: line.dir,
+        terminal: if line.no_terminal {
+            Terminal::No
+        } else {
+            Terminal::Auto
+        },
+        ..ExecRequest::default()
+    };
+    session.flush()?;
+    exec::exec(&Host::open()?, &Whom::Context(number), &request).map(Exit::of)
 }
 
 /// The capabilities that are left. `only` is the whole set; `keep` adds to what a guest has by default; `drop`

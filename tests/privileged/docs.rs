@@ -145,7 +145,7 @@ fn transcript(world: &World, place: &str, block: &Block) -> usize {
             _ => 0,
         };
         let printed = run(world, place, &command, code);
-        let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
+        let lines: Vec<&str> = printed.lines().map(|line| without_time(line.trim_end())).collect();
         assert!(
             shows(&shown, &lines),
             "{place}: `{command}` prints\n{printed}--- and is shown as\n{}",
@@ -153,6 +153,17 @@ fn transcript(world: &World, place: &str, block: &Block) -> usize {
         );
     }
     last
+}
+
+/// The line without how long something took, which `hostel test` says of what took long.
+fn without_time(line: &str) -> &str {
+    let time = line
+        .strip_suffix(" ms)")
+        .and_then(|rest| rest.rsplit_once(" ("));
+    match time {
+        Some((rest, number)) if number.parse::<u64>().is_ok() => rest,
+        _ => line,
+    }
 }
 
 /// Whether `printed` is what is `shown`. A line `…` stands for any number of lines, `…` in a line for any text.

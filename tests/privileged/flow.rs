@@ -148,14 +148,14 @@ fn a_run_can_be_killed_anywhere(world: &World) {
     let points: Vec<&(String, usize)> = changes[first..].iter().collect();
     let all = std::env::var_os("HOSTEL_THOROUGH").is_some_and(|value| value == "1");
     let stride = if all { 1 } else { (points.len() * slowness() as usize / 30).max(1) };
-    let mut killed = 0;
+    let (mut tried, mut killed) = (0, 0);
     for (index, (name, nth)) in points.iter().step_by(stride).enumerate() {
         for mark in names() {
             std::fs::remove_file(marks.join(mark)).unwrap();
         }
         let (trace, inject) = (format!("trace={name}"), format!("inject={name}:signal=SIGKILL:when={nth}"));
         let status = strace(&["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]).status;
-        killed += usize::from(status == 128 + 9);
+        (tried, killed) = (tried + 1, killed + usize::from(status == 128 + 9));
         let runs = flows();
         let what = if index % 2 == 0 { "resume" } else { "undo" };
         match runs.as_slice() {
@@ -173,5 +173,6 @@ fn a_run_can_be_killed_anywhere(world: &World) {
         }
         forget();
     }
-    assert!(killed >= 5, "only {killed} were killed");
+    // Calls of two threads do not always come in the same order: a number may be one that the run does not reach.
+    assert!(killed >= 3 && killed * 4 >= tried * 3, "{killed} of {tried} were killed");
 }

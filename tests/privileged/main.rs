@@ -60,6 +60,7 @@ files! {
     image,
     init,
     isolation,
+    join,
     landlock,
     life,
     many,

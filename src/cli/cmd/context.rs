@@ -22,6 +22,12 @@ pub(crate) struct Context {
     /// processes of all and can touch none
     #[arg(long, value_name = "N")]
     xid: Option<u32>,
+    /// Run the command inside of what has this number already, a context or a guest, as that is confined; nothing else
+    /// can be asked for but --dir and --no-terminal
+    #[arg(long, value_name = "N", conflicts_with_all = [
+        "xid", "isolate", "hostname", "chroot", "bind", "mount", "cap_keep", "cap_drop", "cap_only", "limit", "timeout",
+    ])]
+    join: Option<u32>,
     /// Namespaces of its own: pid, ipc, uts, mount, user, cgroup, net, or all (all but net)
     #[arg(long, value_name = "LIST")]
     isolate: Option<Namespaces>,
@@ -68,10 +74,17 @@ impl Verb for Context {
             "hostel context --plan --chroot /srv/rootfs --isolate all -- /bin/sh",
             "the steps of that, without doing them",
         ),
+        (
+            "hostel context --join 900 -- ps",
+            "in the context that was started with --xid 900",
+        ),
     ];
     const FAILURE: Failure = Failure::LikeEnv;
 
     fn run(self, session: &mut Session) -> Result<Exit> {
+        if let Some(number) = self.join {
+            return primitive::join(session, Xid::new(number)?, self.line);
+        }
         let caps = Caps {
             keep: self.cap_keep.map_or_else(Vec::new, |list| list.0),
             drop: self.cap_drop.map_or_else(Vec::new, |list| list.0),

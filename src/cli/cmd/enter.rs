@@ -7,7 +7,7 @@ use crate::cli::args::OneGuest;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
-use crate::life::exec::{self, ExecRequest, Terminal};
+use crate::life::exec::{self, ExecRequest, Terminal, Whom};
 use crate::life::{Host, users::UserSpec};
 
 /// Open a login shell in a guest
@@ -38,7 +38,7 @@ impl Verb for Enter {
             terminal: Terminal::Auto,
             ..ExecRequest::default()
         };
-        let ended = exec::exec(&Host::open()?, &self.guest.guest, &request)?;
+        let ended = exec::exec(&Host::open()?, &Whom::Guest(self.guest.guest), &request)?;
         Ok(Exit::of(ended))
     }
 }

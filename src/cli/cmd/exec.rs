@@ -10,7 +10,7 @@ use crate::cli::args::{OneGuest, Variable};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
-use crate::life::exec::{self, ExecRequest, Terminal};
+use crate::life::exec::{self, ExecRequest, Terminal, Whom};
 use crate::life::{Host, users::UserSpec};
 
 /// Run a command in a guest
@@ -76,7 +76,7 @@ impl Verb for Exec {
                 (false, false) => Terminal::Auto,
             },
         };
-        let ended = exec::exec(&Host::open()?, &self.guest.guest, &request)?;
+        let ended = exec::exec(&Host::open()?, &Whom::Guest(self.guest.guest), &request)?;
         Ok(Exit::of(ended))
     }
 }

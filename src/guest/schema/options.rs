@@ -17,7 +17,7 @@ options! {
         field("xid", Type::Scalar(&s::CONTEXT_XID), "Its number: 2 to 49151, or 1 for the spectator, which sees every process and can touch none.", "900").default("a free one, while it runs"),
         field("hostname", Type::Scalar(&s::HOSTNAME), "Its hostname.", "\"bar\""),
         field("isolate", Type::OneOrList(&Type::Scalar(&s::NAMESPACE)), "What it has of its own: `pid`, `ipc`, `uts`, `mount`, `user`, `cgroup`, `net`, or `all` (all but `net`).", "{ \"pid\", \"mount\" }"),
-        field("join", Type::Scalar(&s::NAME), "A guest that runs: commands run inside of it, as it is confined. Nothing else can be said beside it.", "\"web\""),
+        field("join", Type::Scalar(&s::WHOM), "A guest that runs, or the number of a context that does: commands run inside of it, as it is confined. Nothing else can be said beside it.", "\"web\""),
     ];
     /// What `context:run` takes beside the command.
     RUN: "run_options", "How a command is run in a context. The command itself is the list part of the table.", [

@@ -87,6 +87,10 @@ scalars! {
         let name = text(given)?;
         crate::guest::Isolate::default().add(name).map(|()| json!(name))
     };
+    WHOM: "a guest's name or a context id", TextOrInteger, "web", |given| match given {
+        Given::Text(_) => (NAME.parse)(given),
+        other => (XID.parse)(other),
+    };
     IMAGE: "an image", Text, "debian:bookworm", as_text::<Image>;
     HOSTNAME: "a hostname", Text, "web.example.net", as_text::<Hostname>;
     PACKAGE: "a Debian package", Text, "nginx-light", |given| {

@@ -13,9 +13,9 @@ use super::failure::{check, interrupted, mistake, raise};
 use super::flow::effect;
 use super::streams::{Captured, Streams};
 use super::take::options;
+use crate::guest::Span;
 use crate::guest::schema::Record;
-use crate::guest::{GuestName, Span};
-use crate::life::exec::{self, ExecRequest, Terminal};
+use crate::life::exec::{self, ExecRequest, Terminal, Whom};
 use crate::life::{Host, Outcome};
 use crate::lua::read::described;
 use crate::sys::pidfd::Ended;
@@ -109,8 +109,8 @@ fn named(lua: &Lua, table: &Table) -> mlua::Result<Table> {
     Ok(named)
 }
 
-/// Runs a command in a guest. The outer result is what cannot be expected, the inner one what the kernel says.
-pub(super) fn exec(lua: &Lua, word: &str, guest: &GuestName, run: Run) -> mlua::Result<crate::Result<Table>> {
+/// Runs a command in what runs already. The outer result is what cannot be expected, the inner one what the kernel says.
+pub(super) fn exec(lua: &Lua, word: &str, whom: &Whom, run: Run) -> mlua::Result<crate::Result<Table>> {
     check(lua)?;
     effect(lua, word)?;
     flush(lua);
@@ -140,7 +140,7 @@ pub(super) fn exec(lua: &Lua, word: &str, guest: &GuestName, run: Run) -> mlua::
     };
     let streams = streams.map_err(|err| raise(lua, word, &err))?;
     let outcome = Host::open()
-        .and_then(|host| exec::exec_with(&host, guest, &request, streams.fds, bound(lua, run.timeout)));
+        .and_then(|host| exec::exec_with(&host, whom, &request, streams.fds, bound(lua, run.timeout)));
     let output = streams.copier.finish().map_err(|err| raise(lua, word, &err))?;
     match outcome {
         Ok(outcome) => result(lua, &outcome, run.is_captured.then_some(output)).map(Ok),

@@ -12,15 +12,16 @@ use super::failure::{check, mistake, raise};
 use super::flow::effect;
 use super::streams::Streams;
 use super::take::options;
-use crate::guest::{Context, GuestName, Hostname, Identity, Isolate, Xid, schema};
+use crate::guest::{Context, Hostname, Identity, Isolate, Xid, schema};
+use crate::life::exec::Whom;
 use crate::life::{self, Host};
 use crate::lua::read::described;
 
 /// A context that is being described.
 pub(in crate::lua) struct Described {
     context: Context,
-    /// The guest that it joins instead.
-    join: Option<GuestName>,
+    /// What it joins instead.
+    join: Option<Whom>,
 }
 
 #[derive(Deserialize)]
@@ -28,7 +29,7 @@ struct Options {
     xid: Option<u32>,
     hostname: Option<Hostname>,
     isolate: Option<Vec<String>>,
-    join: Option<GuestName>,
+    join: Option<Whom>,
 }
 
 fn open() -> Described {
@@ -64,14 +65,14 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
 fn context(table: &Table) -> mlua::Result<Described> {
     let options: Options = options("context", table, &schema::CONTEXT)?;
     let mut described = open();
-    if let Some(guest) = options.join {
+    if let Some(whom) = options.join {
         if options.xid.is_some() || options.hostname.is_some() || options.isolate.is_some() {
             return Err(mistake(
                 "context",
-                "`join` is all that can be said of a context that joins a guest",
+                "`join` is all that can be said of a context that joins another",
             ));
         }
-        described.join = Some(guest);
+        described.join = Some(whom);
         return Ok(described);
     }
     let context = &mut described.context;
@@ -102,8 +103,8 @@ impl UserData for Described {
             // Each returns the context, so that they can be chained.
             methods.add_function(name, move |_, (this, value): (AnyUserData, Value)| {
                 let mut described = this.borrow_mut::<Described>()?;
-                if let Some(guest) = &described.join {
-                    let message = format!("a context that joins `{guest}` is confined as that guest is");
+                if let Some(whom) = &described.join {
+                    let message = format!("a context that joins {whom} is confined as that is");
                     return Err(mistake(name, message));
                 }
                 confine(&mut described.context, name, &value)?;
@@ -117,7 +118,7 @@ impl UserData for Described {
                 None => Vec::new(),
             };
             let steps: Vec<String> = match &this.join {
-                Some(guest) => vec![format!("join guest `{guest}`"), format!("run {}", argv.join(" "))],
+                Some(whom) => vec![format!("join {whom}"), format!("run {}", argv.join(" "))],
                 None => life::context::steps(&this.context, &argv)
                     .map_err(|err| raise(lua, "plan", &err))?
                     .iter()
@@ -129,7 +130,7 @@ impl UserData for Described {
         methods.add_method("run", |lua, this, command: Value| {
             let run = Run::take(lua, "run", &command, &schema::RUN)?;
             match &this.join {
-                Some(guest) => command::exec(lua, "run", guest, run)?.map_err(|err| raise(lua, "run", &err)),
+                Some(whom) => command::exec(lua, "run", whom, run)?.map_err(|err| raise(lua, "run", &err)),
                 None => run_in(lua, &this.context, run),
             }
         });
@@ -138,7 +139,7 @@ impl UserData for Described {
         methods.add_meta_method(MetaMethod::Close, |_, _, _: Value| Ok(()));
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
             Ok(match (&this.join, this.context.identity) {
-                (Some(guest), _) => format!("context of guest `{guest}`"),
+                (Some(whom), _) => format!("context of {whom}"),
                 (None, Identity::Xid(xid) | Identity::Here(xid)) => format!("context {xid}"),
                 (None, Identity::Spectator) => "context of the spectator".to_owned(),
                 (None, Identity::Ephemeral) => "context".to_owned(),

@@ -9,6 +9,7 @@ use super::command::{self, Run};
 use super::failure::{Outcome, check, mistake, or_absent, raise, text};
 use super::flow::effect;
 use crate::guest::{GuestName, Xid, schema};
+use crate::life::exec::Whom;
 use crate::life::{Host, observe};
 use crate::storage::state;
 
@@ -95,7 +96,7 @@ impl UserData for Handle {
         });
         methods.add_method("exec", |lua, this, command: Value| {
             let run = Run::take(lua, "exec", &command, &schema::EXEC)?;
-            let ended = command::exec(lua, "exec", &this.name, run)?;
+            let ended = command::exec(lua, "exec", &Whom::Guest(this.name.clone()), run)?;
             or_absent(lua, "exec", ended)
         });
         methods.add_method("limit", |lua, this, limits: Value| {
