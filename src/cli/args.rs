@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::output::color::When;
 use crate::guest::mounts::guest_path;
-use crate::guest::{Cap, GuestName, Invalid, Isolate, LimitChange, Limits, Mount, Span};
+use crate::guest::{Cap, GuestName, Invalid, Isolate, LimitChange, Limits, Mount, Owner, Span};
 use crate::lua::registry::completion;
 
 /// `--color WHEN`, which every verb takes.
@@ -212,12 +212,14 @@ impl FromStr for BindMount {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let invalid = |why: &str| Invalid {
+        let invalid = |why: &str| {
+            Invalid {
             message: format!("`{}` is not a mount: {why}", text.escape_debug()),
             hint: Some(
-                "`SOURCE:TARGET`, then `:ro`, `:noexec` or `:host-ids`, such as `/srv/data:/data:ro`"
+                "`SOURCE:TARGET`, then `:ro`, `:noexec`, `:host-ids` or `:owner=UID`, such as `/srv/data:/data:ro`"
                     .to_owned(),
             ),
+        }
         };
         let mut parts = text.split(':');
         let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
@@ -233,13 +235,24 @@ impl FromStr for BindMount {
             readonly: false,
             noexec: false,
             idmap: true,
+            owner: None,
         };
         for option in parts {
             match option {
                 "ro" => mount.readonly = true,
                 "noexec" => mount.noexec = true,
                 "host-ids" => mount.idmap = false,
-                other => return Err(invalid(&format!("`{other}` is no option of it"))),
+                other => match other.strip_prefix("owner=").map(str::parse::<u16>) {
+                    Some(Ok(uid)) => {
+                        mount.owner = Some(Owner {
+                            uid: uid.into(),
+                            gid: None,
+                            host_uid: None,
+                            host_gid: None,
+                        });
+                    }
+                    _ => return Err(invalid(&format!("`{other}` is no option of it"))),
+                },
             }
         }
         Ok(Self(mount))

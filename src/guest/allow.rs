@@ -9,7 +9,9 @@ use super::{Cap, CapSet, Invalid, serde_as_text};
 /// One word of `allow`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Allow {
-    /// Raw sockets, for `ping`, `traceroute -I` and the like.
+    /// Echo sockets of ICMP, for `ping`.
+    Ping,
+    /// Raw sockets, for `traceroute -I` and the like.
     Traceroute,
     /// Packet sockets.
     Tcpdump,
@@ -47,9 +49,17 @@ pub struct Loosening {
 /// All of them; docs/howto/capabilities.md tells users.
 pub static LOOSENINGS: &[Loosening] = &[
     Loosening {
+        word: Allow::Ping,
+        name: "ping",
+        opens: "echo sockets of ICMP: ping; with a network stack of the host's, from the guest's own addresses alone (`ping -I ADDRESS`)",
+        risk: "an echo carries data past a firewall that looks at TCP and UDP; no packet but echoes, no other source, nothing of others is seen",
+        caps: &["net_raw"],
+        needs_own_network: false,
+    },
+    Loosening {
         word: Allow::Traceroute,
         name: "traceroute",
-        opens: "raw sockets on a network stack of the guest's own: ping, traceroute -I, mtr, arping",
+        opens: "raw sockets on a network stack of the guest's own: ping, traceroute -I, mtr",
         risk: "packets of any protocol, and forged source addresses on its own veth pair",
         caps: &["net_raw"],
         needs_own_network: true,
@@ -57,7 +67,7 @@ pub static LOOSENINGS: &[Loosening] = &[
     Loosening {
         word: Allow::Tcpdump,
         name: "tcpdump",
-        opens: "packet sockets on a network stack of the guest's own: tcpdump, dhclient",
+        opens: "packet sockets on a network stack of the guest's own: tcpdump, arping, dhclient",
         risk: "every packet of the guest's network is read and written whole; packet sockets have had many kernel bugs",
         caps: &["net_raw"],
         needs_own_network: true,

@@ -254,7 +254,12 @@ fn mount(mount: &Mount, found: &mut Vec<Finding>) {
     };
     let name = format!("`{}` on `{}`", mount.source.display(), mount.target.display());
     tell("mounts", format!("the host's {name}"));
-    if !mount.readonly {
+    if mount.owner.is_some() {
+        tell(
+            "mounts.owner",
+            format!("the host's owner of {name} is a user of the guest"),
+        );
+    } else if !mount.readonly {
         tell("mounts.readonly", format!("{name} is writable"));
     }
     if !mount.idmap {

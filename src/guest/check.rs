@@ -98,6 +98,13 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
     }
     let mut targets: BTreeMap<&std::path::Path, usize> = BTreeMap::new();
     for (index, mount) in spec.mounts.iter().enumerate() {
+        if mount.owner.is_some() && !mount.idmap {
+            contradiction(
+                &["mounts", &(index + 1).to_string(), "owner"],
+                "`owner` maps ids, and `idmap = false` maps none".to_owned(),
+                "leave `idmap` out",
+            );
+        }
         if let Some(first) = targets.insert(&mount.target, index) {
             let message = format!(
                 "mounts {} and {} have the target `{}`",

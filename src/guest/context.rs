@@ -220,6 +220,13 @@ impl Context {
         self.allow.contains(&Allow::Nested)
     }
 
+    /// Whether it may have echo sockets of ICMP.
+    pub fn may_ping(&self) -> bool {
+        self.allow
+            .iter()
+            .any(|word| matches!(word, Allow::Ping | Allow::Traceroute))
+    }
+
     /// The addresses without their prefix lengths.
     pub fn addrs(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.bind.iter().map(IpNet::addr)

@@ -30,7 +30,7 @@ pub use id::{GuestName, GuestPid, HostPid, Hostname, Xid};
 pub use image::Image;
 pub use limit_change::LimitChange;
 pub use limits::{Limits, Rlimit, RlimitKind};
-pub use mounts::Mount;
+pub use mounts::{Mount, Owner};
 pub use net::{Net, NetMode};
 pub use service::{Check, Health, Probe, Restart, Service};
 pub use spec::{File, Hook, HookMoment, Hooks, Init, OnError, Spec, Stop};

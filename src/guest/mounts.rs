@@ -24,6 +24,27 @@ pub struct Mount {
     /// the host's ids, which a guest sees as `nobody`.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub idmap: bool,
+    /// Instead of the map of the root: one user of the host is one user of the guest, and nobody else is anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+}
+
+/// Who the owner of the files of a mount is in the guest. What that user writes belongs to the host's owner; whoever
+/// else writes there gets EOVERFLOW, for the host has no id for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// The user, as the guest numbers users.
+    pub uid: u32,
+    /// The group, as the guest numbers groups; the number of the user without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// The user of the host; the one that the source belongs to without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_uid: Option<u32>,
+    /// The group of the host; the one that the source belongs to without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_gid: Option<u32>,
 }
 
 fn yes() -> bool {

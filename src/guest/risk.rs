@@ -209,6 +209,11 @@ pub static FIELDS: &[Risk] = &[
         "what the guest's root makes there is root's on the host, a set-user-ID program too: mount the source `nosuid` on the host, or use `owner`",
     ),
     risk(
+        "mounts.owner",
+        "one user of the guest has the files of one user of the host",
+        "what that user makes there is the host user's, set-user-ID programs too; nobody else of the guest makes any",
+    ),
+    risk(
         "mounts.idmap",
         "files keep the ids of the guest's range on the host",
         "nothing beyond the mount itself; a later guest with the same context id gets its files",

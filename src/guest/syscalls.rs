@@ -14,7 +14,7 @@ pub use numbers::{Architecture, LAST};
 use super::{Allow, Cap, CapSet};
 
 /// The version of the list: it grows with every change of what a guest may call by default.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Calls that are allowed or refused for one reason.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub enum Answer {
     /// It fails: the errno.
     Refuse(i32),
     /// It is carried out when one alternative of one of the lists holds, and fails with the errno otherwise.
-    When([Alternatives; 3], i32),
+    When([Alternatives; 5], i32),
 }
 
 /// A test of the lower 32 bits of one argument: `argument & mask == value`. The kernel ignores the upper half of
@@ -92,7 +92,7 @@ const fn without(argument: u8, mask: u32) -> Test {
 
 /// Carried out under these alternatives alone.
 const fn only(alternatives: Alternatives) -> Answer {
-    Answer::When([alternatives, NONE, NONE], libc::EPERM)
+    Answer::When([alternatives, NONE, NONE, NONE, NONE], libc::EPERM)
 }
 
 /// What a filter is made for.
@@ -118,8 +118,53 @@ const AF_PACKET: u32 = 17;
 /// Alternatives: a call is carried out when all tests of one of them hold.
 pub type Alternatives = &'static [&'static [Test]];
 
-/// Families of sockets that every guest has.
-static INET: Alternatives = &[&[is(0, AF_UNIX)], &[is(0, AF_INET)], &[is(0, AF_INET6)]];
+const SOCK_DGRAM: u32 = 2;
+const SOCK_RAW: u32 = 3;
+/// The old way to say `AF_PACKET`.
+const SOCK_PACKET: u32 = 10;
+const IPPROTO_ICMP: u32 = 1;
+const IPPROTO_ICMPV6: u32 = 58;
+
+/// A test of the type of a socket, without its flags (`SOCK_TYPE_MASK` of `linux/net.h`).
+const fn kind(value: u32) -> Test {
+    Test {
+        argument: 1,
+        mask: 0xf,
+        value,
+        not: false,
+    }
+}
+
+const fn kind_not(value: u32) -> Test {
+    Test {
+        not: true,
+        ..kind(value)
+    }
+}
+
+/// Sockets that every guest has: all of these families but raw ones, packet ones and those of echoes.
+static INET: Alternatives = &[
+    &[is(0, AF_UNIX)],
+    &[
+        is(0, AF_INET),
+        kind_not(SOCK_DGRAM),
+        kind_not(SOCK_RAW),
+        kind_not(SOCK_PACKET),
+    ],
+    &[is(0, AF_INET), kind(SOCK_DGRAM), is_not(2, IPPROTO_ICMP)],
+    &[is(0, AF_INET6), kind_not(SOCK_DGRAM), kind_not(SOCK_RAW)],
+    &[is(0, AF_INET6), kind(SOCK_DGRAM), is_not(2, IPPROTO_ICMPV6)],
+];
+/// Sockets of echoes (`icmp(7)`): the kernel lets them send nothing else.
+static ECHO: Alternatives = &[
+    &[is(0, AF_INET), kind(SOCK_DGRAM), is(2, IPPROTO_ICMP)],
+    &[is(0, AF_INET6), kind(SOCK_DGRAM), is(2, IPPROTO_ICMPV6)],
+];
+/// Raw sockets (`raw(7)`).
+static RAW: Alternatives = &[
+    &[is(0, AF_INET), kind(SOCK_RAW)],
+    &[is(0, AF_INET6), kind(SOCK_RAW)],
+];
 /// Of netlink: routes (read by every resolver), audit (asked by PAM, which takes a refusal for a broken system) and
 /// events of devices (listened to by systemd). Not `SOCK_DIAG`, which lists the sockets of all guests on a shared stack.
 static NETLINK: Alternatives = &[
@@ -129,8 +174,8 @@ static NETLINK: Alternatives = &[
 ];
 /// With `CAP_NET_ADMIN`: netfilter, traffic control, generic netlink.
 static NETLINK_ALL: Alternatives = &[&[is(0, AF_NETLINK)]];
-/// With `CAP_NET_RAW`.
-static PACKET: Alternatives = &[&[is(0, AF_PACKET)]];
+/// Packet sockets (`packet(7)`).
+static PACKET: Alternatives = &[&[is(0, AF_PACKET)], &[is(0, AF_INET), kind(SOCK_PACKET)]];
 static NONE: Alternatives = &[];
 static SOCKET_PAIRS: Alternatives = &[&[is(0, AF_UNIX)]];
 
@@ -178,7 +223,7 @@ impl Profile {
             "socketpair" => only(SOCKET_PAIRS),
             "ioctl" => only(IOCTLS),
             "personality" if self.allow.contains(&Allow::Ptrace) => {
-                Answer::When([PERSONALITIES, PERSONALITY_DEBUG, NONE], libc::EPERM)
+                Answer::When([PERSONALITIES, PERSONALITY_DEBUG, NONE, NONE, NONE], libc::EPERM)
             }
             "personality" => only(PERSONALITIES),
             "clone" if !self.has(NAMESPACES) => only(NO_CLONE_NAMESPACES),
@@ -206,8 +251,22 @@ impl Profile {
         } else {
             NETLINK
         };
-        let packet = if self.keeps("net_raw") { PACKET } else { NONE };
-        Answer::When([INET, netlink, packet], libc::EPERM)
+        let has = |word| self.allow.contains(&word);
+        let is_named = has(Allow::Ping) || has(Allow::Traceroute) || has(Allow::Tcpdump);
+        // The capability alone opens what it is for; a word opens its own part of that, though it brings the same
+        // capability, without which a packaged `ping` cannot even be executed.
+        let is_whole = self.keeps("net_raw") && !is_named;
+        let open = |is_open: bool, sockets| if is_open { sockets } else { NONE };
+        Answer::When(
+            [
+                INET,
+                netlink,
+                open(is_whole || has(Allow::Ping) || has(Allow::Traceroute), ECHO),
+                open(is_whole || has(Allow::Traceroute), RAW),
+                open(is_whole || has(Allow::Tcpdump), PACKET),
+            ],
+            libc::EPERM,
+        )
     }
 }
 
@@ -314,7 +373,10 @@ mod tests {
         );
         assert_eq!(opened(&with(Allow::Userfaultfd)), ["userfaultfd"]);
         assert_eq!(opened(&with(Allow::Perf)), ["perf_event_open"]);
-        assert_eq!(opened(&with(Allow::Traceroute)), Vec::<&str>::new());
+        // These open sockets, which is a matter of arguments.
+        for word in [Allow::Ping, Allow::Traceroute, Allow::Tcpdump] {
+            assert_eq!(opened(&with(word)), ["socket"]);
+        }
         assert_eq!(
             opened(&with(Allow::Ptrace)),
             [

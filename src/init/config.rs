@@ -33,6 +33,8 @@ pub const FLAG_CGROUP: u32 = 1;
 pub const FLAG_REPORT: u32 = 2;
 /// The flag that nothing in the guest may gain a right by being executed.
 pub const FLAG_NO_NEW_PRIVS: u32 = 4;
+/// Nothing in the guest can make a user namespace.
+pub const FLAG_NO_USERS: u32 = 8;
 /// The longest filter of system calls: `BPF_MAXINSNS` instructions.
 pub const MAX_FILTER: usize = 4096 * 8;
 
@@ -75,6 +77,10 @@ impl Bad {
 
 /// A valid configuration.
 #[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each a bit of the format"
+)]
 pub struct Config<'a> {
     /// How long a stop may take in all, in milliseconds.
     pub stop_ms: u32,
@@ -84,6 +90,8 @@ pub struct Config<'a> {
     pub has_report: bool,
     /// Whether nothing in the guest may gain a right by being executed.
     pub no_new_privs: bool,
+    /// Whether nothing in the guest can make a user namespace.
+    pub no_users: bool,
     /// The capabilities that the guest's own init keeps, as the kernel's mask.
     pub caps: u64,
     /// The guest's hostname.
@@ -194,7 +202,7 @@ pub fn decode(bytes: &[u8]) -> Result<Config<'_>, Bad> {
     }
     let mode = reader.u32()?;
     let flags = reader.u32()?;
-    if flags & !(FLAG_CGROUP | FLAG_REPORT | FLAG_NO_NEW_PRIVS) != 0 {
+    if flags & !(FLAG_CGROUP | FLAG_REPORT | FLAG_NO_NEW_PRIVS | FLAG_NO_USERS) != 0 {
         return Err(Bad::Value);
     }
     let stop_ms = reader.u32()?;
@@ -242,6 +250,7 @@ pub fn decode(bytes: &[u8]) -> Result<Config<'_>, Bad> {
         has_cgroup: flags & FLAG_CGROUP != 0,
         has_report: flags & FLAG_REPORT != 0,
         no_new_privs: flags & FLAG_NO_NEW_PRIVS != 0,
+        no_users: flags & FLAG_NO_USERS != 0,
         caps,
         hostname,
         env,

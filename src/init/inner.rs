@@ -76,6 +76,10 @@ fn prepare(config: &Config<'_>, own: &Own<'_>, console: Option<&Console>) -> Ste
     // Without /run there is no place for it.
     let _ = sys::mkdir(At::CWD, c"/run/lock", 0o755);
     fresh_tmpfs(c"/run/lock", c"1777", nothing_runs | NOEXEC).map_err(|e| ("mount /run/lock", e))?;
+    if config.no_users {
+        // Without /run there is nobody to tell either.
+        let _ = tell_systemd();
+    }
     fresh_tmpfs(c"/dev/shm", c"1777", nothing_runs | NOEXEC).map_err(|e| ("mount /dev/shm", e))?;
     // Here and not by clone: a cgroup namespace is rooted at the cgroup of whoever calls, and that is only now the
     // one that CLONE_INTO_CGROUP chose.
@@ -160,6 +164,21 @@ fn fresh_tmpfs(path: &CStr, mode: &CStr, attributes: u64) -> sys::Result<()> {
     }
     let tmpfs = mount::new(c"tmpfs", &[(c"mode", mode)], attributes)?;
     mount::attach(&tmpfs, &mount::place(At::CWD, path)?)
+}
+
+/// systemd up to 252 starts no unit with `PrivateUsers=` where no user namespace can be made (`217/USER`), though it
+/// passes over every other sandbox that it cannot have. A drop-in for all services, in the guest's fresh /run, says so; a
+/// unit's own drop-in may say otherwise.
+fn tell_systemd() -> sys::Result<()> {
+    if !mount::is_directory(At::CWD, c"/run") {
+        return Ok(());
+    }
+    for path in [c"/run/systemd", c"/run/systemd/system", c"/run/systemd/system/service.d"] {
+        sys::mkdir(At::CWD, path, 0o755)?;
+    }
+    let path = c"/run/systemd/system/service.d/10-hostel.conf";
+    let file = sys::open(At::CWD, path, O_WRONLY | O_CREAT | O_EXCL, 0o644)?;
+    sys::write(file.raw(), b"# A guest of hostel has no user namespaces, unless its recipe allows `nested`.\n[Service]\nPrivateUsers=no\n").map(drop)
 }
 
 /// The guest's own cgroup and what it makes below, writable: systemd ends without it. Nothing above shows, because

@@ -46,6 +46,10 @@ pub static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostel-init")
 
 /// What the init of one guest is told.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each a bit of the format"
+)]
 pub struct InitConfig<'a> {
     /// Whether it is the guest's init or keeps the guest's own.
     pub init: &'a Init,
@@ -71,6 +75,8 @@ pub struct InitConfig<'a> {
     pub filter: &'a [u8],
     /// Whether nothing under the guest's own init may gain a right by being executed.
     pub no_new_privs: bool,
+    /// Whether nothing in the guest can make a user namespace.
+    pub no_users: bool,
 }
 
 /// The program as a sealed memory file, to be executed with `argv` `["init"]`, an empty environment, descriptors 0
@@ -102,7 +108,8 @@ pub fn encode(config: &InitConfig<'_>) -> Result<Vec<u8>> {
     out.u32(
         flag(config.has_cgroup, format::FLAG_CGROUP)
             | flag(config.has_report, format::FLAG_REPORT)
-            | flag(config.no_new_privs, format::FLAG_NO_NEW_PRIVS),
+            | flag(config.no_new_privs, format::FLAG_NO_NEW_PRIVS)
+            | flag(config.no_users, format::FLAG_NO_USERS),
     );
     out.u32(u32::try_from(config.stop_timeout.millis()).unwrap_or(u32::MAX));
     out.0.extend(config.caps.bits().to_le_bytes());

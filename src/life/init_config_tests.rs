@@ -35,6 +35,7 @@ fn config<'a>(
         has_report: false,
         filter: &[],
         no_new_privs: false,
+        no_users: false,
     }
 }
 
@@ -90,11 +91,12 @@ fn the_keeper_reads_what_was_written() {
         has_report: true,
         filter: &[1; 16],
         no_new_privs: true,
+        no_users: true,
         ..config(&init, &none, &env)
     })
     .unwrap();
     let decoded = format::decode(&bytes).unwrap();
-    assert!(decoded.has_cgroup && decoded.has_report && decoded.no_new_privs);
+    assert!(decoded.has_cgroup && decoded.has_report && decoded.no_new_privs && decoded.no_users);
     let Mode::Own(own) = decoded.mode else {
         panic!("not the guest's own init")
     };

@@ -108,6 +108,7 @@ impl Inside<'_> {
         match step {
             Step::BecomeRoot => clone::become_user(0, 0, &[])?,
             Step::NoNestedUsers => no_nested_users()?,
+            Step::EchoSockets => echo_sockets()?,
             Step::CgroupRoot => nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?,
             Step::PrivateMounts => mount::make_all_private()?,
             Step::AttachRoot => {
@@ -236,6 +237,17 @@ fn no_nested_users() -> Result<(), Errno> {
         Mode::empty(),
     )?;
     nix::unistd::write(&limit, b"0").map(drop)
+}
+
+/// The setting belongs to the network namespace of whoever opens the file, and counts groups as its user namespace does
+/// (`icmp(7)`). It holds for both families.
+fn echo_sockets() -> Result<(), Errno> {
+    let groups = nix::fcntl::open(
+        c"/proc/sys/net/ipv4/ping_group_range",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    nix::unistd::write(&groups, b"0 65535").map(drop)
 }
 
 /// In a spectator's own mount namespace: the host's `/proc`, so that every process is seen, but read-only.

@@ -14,7 +14,7 @@ use super::init_config::{self, InitConfig};
 use super::launch::{Running, launch};
 use super::{logs, masks, observe, stop};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
+use crate::guest::{Allow, CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
 use crate::plan::{self, Program, Step};
 use crate::storage::state::{self, Applied};
 use crate::storage::{ids, xid};
@@ -73,7 +73,7 @@ fn context(host: &Host, spec: &Spec, xid: Xid) -> Context {
 
 fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     let spec = &applied.spec;
-    refuse(host, spec)?;
+    refuse(host, spec, applied.xid)?;
     xid::confirm(&host.layout, &spec.name, applied.xid, &ids::taken()?)?;
     // Here, where links of the guest's tree cannot lead out of it; the process inside only opens them.
     crate::storage::fill::make_targets(&host.layout, spec)?;
@@ -102,6 +102,7 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
         has_report: !spec.init.is_hostel(),
         filter: &filter,
         no_new_privs: spec.no_new_privs,
+        no_users: !context.is_nested(),
     })?;
     let mut command = Command {
         fds: vec![null()?, null()?, null()?, config],
@@ -210,11 +211,14 @@ fn last_words(host: &Host, spec: &Spec) -> String {
 }
 
 /// What cannot be had on this host is refused by name, before anything is done.
-fn refuse(host: &Host, spec: &Spec) -> Result<()> {
+fn refuse(host: &Host, spec: &Spec, xid: Xid) -> Result<()> {
     host.hierarchies()?.require(&spec.limits)?;
     let on_host_stack = matches!(spec.net.mode, NetMode::Bind | NetMode::Host);
     if on_host_stack && !spec.net.shared_abstract_sockets {
         landlock::require_scoping()?;
+    }
+    if on_host_stack && spec.allow.contains(&Allow::Ping) {
+        require_echo_sockets(xid)?;
     }
     for port in &spec.net.ports {
         let held = netlink::listeners(*port, host.cgroup_path())?;
@@ -232,6 +236,31 @@ fn refuse(host: &Host, spec: &Spec) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// On the host's network stack it is the host's setting that says which groups may have echo sockets, and it ends at
+/// 2147483647 (`icmp(7)`). hostel does not change it: it holds for everybody.
+fn require_echo_sockets(xid: Xid) -> Result<()> {
+    const SETTING: &str = "/proc/sys/net/ipv4/ping_group_range";
+    let text = std::fs::read_to_string(SETTING).context(|| format!("read `{SETTING}`"))?;
+    let mut ends = text.split_whitespace().map(|end| end.parse::<u32>().unwrap_or(0));
+    let (first, last) = (ends.next().unwrap_or(1), ends.next().unwrap_or(0));
+    let (own_first, own_last) = (xid.id_base(), xid.id_base() + (Xid::IDS - 1));
+    if first <= own_first && own_last <= last {
+        return Ok(());
+    }
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let err = Error::new(
+        Kind::Unsupported,
+        format!(
+            "`allow = {{ \"ping\" }}` needs the groups {own_first} to {own_last} in `net.ipv4.ping_group_range`, which is `{text}`"
+        ),
+    );
+    Err(if xid.get() < 32_768 {
+        err.with_hint("write `net.ipv4.ping_group_range = 0 2147483647` into /etc/sysctl.d/hostel.conf and run `sysctl --system`, or give it a private network")
+    } else {
+        err.with_hint("the kernel ends that range at 2147483647: give the guest an `xid` below 32768, or a private network")
+    })
 }
 
 /// The environment of what is started in a guest from outside.

@@ -36,6 +36,19 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     }
     steps.extend(context.mounts.iter().cloned().map(Step::OpenMount));
 
+    let first_id = match xid {
+        Some(xid) if isolate.user => xid.id_base(),
+        _ => 0,
+    };
+    for (place, mount) in context
+        .mounts
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| m.owner.is_some())
+    {
+        steps.push(Step::MapOwner(place, mount.clone(), first_id));
+    }
+
     steps.push(Step::Clone(isolate));
 
     // The id map comes before anything that the process does: until then it is nobody.
@@ -80,6 +93,10 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
             // Set while /proc/sys can still be written, by who is root of the namespace that it holds for.
             steps.push(Step::NoNestedUsers);
         }
+    }
+    if isolate.user && isolate.net && context.may_ping() {
+        // As above: while /proc/sys can still be written.
+        steps.push(Step::EchoSockets);
     }
     // The keeper starts the guest's init in a cgroup beside its own, which it would not reach from a namespace that
     // ends at its own (`nsdelegate` in cgroups(7)); that init gets the namespace.

@@ -50,6 +50,8 @@ pub enum Step {
     OpenRoot(PathBuf),
     /// Take hold of host data.
     OpenMount(Mount),
+    /// Show the owner of that mount (by its place among them) as a user of the guest, whose ids begin there.
+    MapOwner(usize, Mount, u32),
     /// Make the process in new namespaces.
     Clone(Isolate),
     /// Give its user namespace the id range of its context.
@@ -66,6 +68,8 @@ pub enum Step {
     BecomeRoot,
     /// Let nobody in it make a user namespace.
     NoNestedUsers,
+    /// Let every group of it open echo sockets of ICMP on its own network stack.
+    EchoSockets,
     /// Make its cgroup the root of those that it sees.
     CgroupRoot,
     /// Keep mounts from spreading to and from the host.
@@ -109,6 +113,7 @@ impl Step {
             | Step::Admit(None)
             | Step::OpenRoot(_)
             | Step::OpenMount(_)
+            | Step::MapOwner(..)
             | Step::Clone(_) => Phase::Before,
             Step::MapIds(_) | Step::MapOwners | Step::Cable(_) | Step::Rlimit(..) | Step::Nice(_) => {
                 Phase::Beside
@@ -143,6 +148,15 @@ impl fmt::Display for Step {
             Step::Loopback6(address) => write!(f, "add address {address}/128 to `lo`"),
             Step::OpenRoot(path) => write!(f, "open root `{}`", path.display()),
             Step::OpenMount(mount) => write!(f, "open `{}`", mount.source.display()),
+            Step::MapOwner(_, mount, _) => match &mount.owner {
+                Some(owner) => write!(
+                    f,
+                    "show the owner of `{}` as user {}",
+                    mount.source.display(),
+                    owner.uid
+                ),
+                None => write!(f, "show the owner of `{}`", mount.source.display()),
+            },
             Step::Clone(isolate) => {
                 let words = isolate.words();
                 if words.is_empty() {
@@ -175,6 +189,7 @@ impl fmt::Display for Step {
             Step::Nice(nice) => write!(f, "set priority to {nice}"),
             Step::BecomeRoot => f.write_str("become root of the user namespace"),
             Step::NoNestedUsers => f.write_str("let nobody in it make a user namespace"),
+            Step::EchoSockets => f.write_str("let it open echo sockets"),
             Step::CgroupRoot => f.write_str("make its cgroup the root of those that it sees"),
             Step::PrivateMounts => f.write_str("make mounts private"),
             Step::AttachRoot => f.write_str("attach the root"),

@@ -2,12 +2,37 @@
 
 use std::os::fd::OwnedFd;
 
+use nix::sched::CloneFlags;
+
 use crate::error::{Context, Result};
 use crate::guest::HostPid;
+use crate::sys::{clone, file, pidfd};
 
 /// The user namespace of a process, as a descriptor.
 pub fn of(pid: HostPid) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/user");
     let file = std::fs::File::open(&path).context(|| format!("open `{path}`"))?;
     Ok(file.into())
+}
+
+/// A user namespace that has one user and one group: of each, the id that files have on disk and the host's id that it
+/// is shown as.
+pub fn of_one(user: (u32, u32), group: (u32, u32)) -> Result<OwnedFd> {
+    let (wait, go) = file::pipe()?;
+    let child = clone::spawn(CloneFlags::CLONE_NEWUSER, None, || {
+        // Its copy goes, so that it ends with hostel whatever happens.
+        let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&go));
+        let _ = nix::unistd::read(&wait, &mut [0]);
+        0
+    })?;
+    let made = (|| {
+        for (name, (disk, shown)) in [("uid_map", user), ("gid_map", group)] {
+            let path = format!("/proc/{}/{name}", child.pid);
+            std::fs::write(&path, format!("{disk} {shown} 1\n")).context(|| format!("write `{path}`"))?;
+        }
+        of(child.pid)
+    })();
+    drop(go);
+    pidfd::wait(&child.pidfd)?;
+    made
 }

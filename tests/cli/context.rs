@@ -35,7 +35,7 @@ fn mistakes_are_told_apart() {
         (
             ["--mount", "/a"],
             "error: `/a` is not a mount: it has no target\n\
-             hint: `SOURCE:TARGET`, then `:ro`, `:noexec` or `:host-ids`, such as `/srv/data:/data:ro`\n",
+             hint: `SOURCE:TARGET`, then `:ro`, `:noexec`, `:host-ids` or `:owner=UID`, such as `/srv/data:/data:ro`\n",
         ),
         (
             ["--cap-drop", "sys_amdin"],

@@ -1,11 +1,16 @@
 //! What a recipe loosens of a guest's confinement, and what it takes besides.
 
+use std::path::PathBuf;
+
+use crate::debian_services::build;
 use crate::life::{destroy, running};
-use crate::support::{World, tests};
+use crate::support::{Need, World, tests};
 
 tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_makes_no_user_namespace_unless_nested,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_word_brings_its_capability_and_no_other,
+    [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => ping_traceroute_and_tcpdump_open_their_own_sockets,
+    [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => a_guest_on_the_hosts_stack_pings_from_its_own_address_alone,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => no_new_privs_holds_for_commands,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => services_are_confined_as_commands_are,
 }
@@ -63,5 +68,84 @@ fn services_are_confined_as_commands_are(world: &World) {
     let own = ["exec", "web", "--", "grep", "-E", "^(Seccomp|NoNewPrivs|CapBnd):", "/proc/self/status"];
     world.hostel(own).ok().stdout(&seen);
     assert!(seen.contains("Seccomp:\t2\n") && seen.contains("NoNewPrivs:\t1\n"), "{seen}");
+    destroy(world, "web");
+}
+
+/// Which sockets can be made, by what only the words of `allow` open.
+const SOCKETS: &str = r#"
+use Errno; use Socket;
+sub told { my ($what, $ok) = @_; print "$what ", ($ok ? "ok" : $!{EPERM} ? "EPERM" : 0 + $!), "\n" }
+told("tcp", socket(my $t, PF_INET, SOCK_STREAM, 0));
+told("udp", socket(my $u, PF_INET6, SOCK_DGRAM, 17));
+told("echo", socket(my $e, PF_INET, SOCK_DGRAM, 1));
+told("echo6", socket(my $f, PF_INET6, SOCK_DGRAM | 02000000, 58));
+told("raw", socket(my $r, PF_INET, SOCK_RAW, 1));
+told("raw6", socket(my $s, PF_INET6, SOCK_RAW, 58));
+told("packet", socket(my $p, 17, SOCK_RAW, 0));
+told("old", socket(my $o, PF_INET, 10, 0x0300));
+"#;
+
+/// A guest with Debian's own `ping`, which has a file capability.
+fn pinger(world: &World, net: &str, allow: &str) -> PathBuf {
+    let text = format!(
+        "guest \"web\" {{ image = \"debian:bookworm\", packages = {{ \"iputils-ping\" }}, xid = {}, net = {net}, allow = {{ {allow} }} }}\n",
+        world.xid(0)
+    );
+    world.file("web.lua", &text)
+}
+
+fn sockets(world: &World) -> String {
+    let told = world.hostel(["exec", "web", "--", "perl", "-"]).stdin(SOCKETS).ok().stdout;
+    let open = told.lines().filter_map(|line| line.strip_suffix(" ok"));
+    let open: Vec<&str> = open.collect();
+    assert_eq!(told.lines().count(), 8, "{told}");
+    assert_eq!(told.matches("EPERM").count() + open.len(), 8, "{told}");
+    open.join(" ")
+}
+
+fn ping_traceroute_and_tcpdump_open_their_own_sockets(world: &World) {
+    let net = "{ mode = \"private\", address = \"10.199.7.2/24\" }";
+    build(world, &pinger(world, net, ""));
+    for (allow, open) in [
+        ("", "tcp udp"),
+        ("\"ping\"", "tcp udp echo echo6"),
+        ("\"traceroute\"", "tcp udp echo echo6 raw raw6"),
+        ("\"tcpdump\"", "tcp udp packet old"),
+        ("\"ping\", \"tcpdump\"", "tcp udp echo echo6 packet old"),
+    ] {
+        let recipe = pinger(world, net, allow);
+        world.hostel(["apply".as_ref(), recipe.as_os_str()]).deadline(60).ok();
+        assert_eq!(sockets(world), open, "{allow}");
+        let pings = world.hostel(["exec", "web", "--", "ping", "-c", "1", "-n", "10.199.7.2"]).run();
+        assert_eq!(pings.status == 0, open.contains("echo"), "{allow}: {pings}");
+    }
+    destroy(world, "web");
+}
+
+fn a_guest_on_the_hosts_stack_pings_from_its_own_address_alone(world: &World) {
+    let shared = Need::LandlockScopes.probe().is_err();
+    let (own, other) = (world.address(1).to_string(), world.address(2).to_string());
+    let net = format!("{{ mode = \"bind\", address = \"{own}\", shared_abstract_sockets = {shared} }}");
+    let recipe = pinger(world, &net, "\"ping\"");
+    build(world, &recipe);
+    let setting = "/proc/sys/net/ipv4/ping_group_range";
+    std::fs::write(setting, "1 0").unwrap();
+    let refused = world.hostel(["apply".as_ref(), recipe.as_os_str()]).run().code(1);
+    refused.stderr_has("in `net.ipv4.ping_group_range`, which is `1 0`").stderr_has("ping_group_range = 0 2147483647");
+    std::fs::write(setting, "0 2147483647").unwrap();
+    world.hostel(["apply".as_ref(), recipe.as_os_str()]).deadline(60).ok();
+    assert_eq!(sockets(world), "tcp udp echo echo6");
+    let ping = |from: &str| world.hostel(["exec", "web", "--", "ping", "-c", "1", "-W", "2", "-n", "-I", from, &own]).run();
+    ping(&own).code(0).stdout_has("1 received");
+    // An address of the host's, and one that nobody has: nothing leaves.
+    for from in [&other, "127.0.0.9"] {
+        let spoofed = ping(from);
+        assert_ne!(spoofed.status, 0, "{spoofed}");
+        assert!(!spoofed.stdout.contains("1 received"), "{spoofed}");
+    }
+    // Without the word there are no echoes, whatever the host's setting is.
+    let plain = pinger(world, &net, "");
+    world.hostel(["apply".as_ref(), plain.as_os_str()]).deadline(60).ok();
+    assert_eq!(sockets(world), "tcp udp");
     destroy(world, "web");
 }

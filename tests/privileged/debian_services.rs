@@ -294,12 +294,8 @@ fn openrc_runs_debians_own_scripts(world: &World) {
     }
 }
 
-/// A guest has no user namespaces, without which systemd 252 starts no unit that asks for one; Debian's redis does.
-const NO_USER_NAMESPACES: &str =
-    r#"["/etc/systemd/system/service.d/hostel.conf"] = "[Service]\nPrivateUsers=no\n","#;
-
 fn systemd_runs_debians_own_units(world: &World) {
-    let recipe = debian(world, "sysd", &format!("init = \"/lib/systemd/systemd\", files = {{ {NO_USER_NAMESPACES} }},"));
+    let recipe = debian(world, "sysd", "init = \"/lib/systemd/systemd\",");
     world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
     serves(world, "sysd");
     let state = || world.hostel(["exec", "sysd", "--", "systemctl", "is-system-running"]).run().stdout;
@@ -313,7 +309,7 @@ fn systemd_limits_its_units(world: &World) {
         format!("[Service]\\nType=oneshot\\nExecStart=/bin/dd if=/dev/zero of=/dev/null bs=60M count=1\\n{limit}\\n")
     };
     let more = format!(
-        "init = \"/lib/systemd/systemd\", limits = {{ memory = \"1G\", swap = 0 }}, files = {{ {NO_USER_NAMESPACES}\n\
+        "init = \"/lib/systemd/systemd\", limits = {{ memory = \"1G\", swap = 0 }}, files = {{\n\
          [\"/etc/systemd/system/hog.service\"] = \"{}\", [\"/etc/systemd/system/modest.service\"] = \"{}\" }},",
         unit("MemoryMax=24M\\nMemorySwapMax=0"),
         unit("MemoryMax=200M\\nTasksMax=5")

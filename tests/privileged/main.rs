@@ -66,6 +66,7 @@ files! {
     many,
     limits,
     lua_primitives,
+    mounts,
     netlink,
     own_init,
     remote,

@@ -229,7 +229,44 @@ record!(MOUNT, "mount", "A directory or file of the host that a guest sees.", [
     field("readonly", Type::Bool, "Writes fail with EROFS.", "true").default("false"),
     field("noexec", Type::Bool, "Programs on it cannot be run.", "true").default("false"),
     field("idmap", Type::Bool, "The host's owner N is the guest's N. Without it files belong to ids that the guest sees as `nobody`.", "false").default("true"),
+    field("owner", Type::Short("uid", &OWNER), "Who the host's owner of the source is in the guest: what that user writes there is the host's owner's. Everybody else's files are `nobody`'s, and nobody else can make files there.", "33"),
 ]);
+
+record!(
+    OWNER,
+    "owner",
+    "Who the owner of the files of a mount is in the guest.",
+    [
+        field(
+            "uid",
+            Type::Scalar(&s::ID),
+            "The user, as the guest numbers users.",
+            "33"
+        )
+        .required(),
+        field(
+            "gid",
+            Type::Scalar(&s::ID),
+            "The group, as the guest numbers groups.",
+            "33"
+        )
+        .default("the number of the user"),
+        field(
+            "host_uid",
+            Type::Scalar(&s::HOST_ID),
+            "The user of the host.",
+            "1000"
+        )
+        .default("who the source belongs to"),
+        field(
+            "host_gid",
+            Type::Scalar(&s::HOST_ID),
+            "The group of the host.",
+            "1000"
+        )
+        .default("the group that the source belongs to"),
+    ]
+);
 
 record!(
     FILE,

@@ -162,6 +162,7 @@ scalars! {
     SPAN: "a span of time", Text, "5s", as_text::<Span>;
     MODE: "permission bits", TextOrInteger, "0644", mode;
     ID: "a user or group id", Integer, "33", |given| whole(given, 0, 65535);
+    HOST_ID: "a user or group id of the host", Integer, "1000", |given| whole(given, 0, 4_294_967_294);
     SIGNAL: "a signal", Text, "SIGTERM", |given| {
         let hint = "a name of signal(7), such as `SIGTERM`";
         let name = text(given)?;

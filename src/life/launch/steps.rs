@@ -9,7 +9,7 @@ use super::undo::{Undo, claim};
 use super::{Launch, internal};
 use crate::bpf;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{HostPid, Limits, Xid};
+use crate::guest::{HostPid, Limits, Mount, Xid};
 use crate::life::inside;
 use crate::plan::Step;
 use crate::sys::cgroup::Group;
@@ -84,16 +84,18 @@ impl Launch<'_> {
             }
             Step::OpenMount(wanted) => {
                 let tree = open_tree(&wanted.source, false)?;
-                let mut attr = Attr::NOSUID.and(Attr::NODEV);
-                if wanted.readonly {
-                    attr = attr.and(Attr::RDONLY);
-                }
-                if wanted.noexec {
-                    attr = attr.and(Attr::NOEXEC);
-                }
+                let attr = attributes(wanted);
                 // Attributes go on before the owners are mapped and long before anyone can reach it.
                 mount::set_attr(&tree, attr).context(|| "set its attributes")?;
-                self.mounts.push((tree, wanted.idmap.then_some(attr)));
+                let is_guests = wanted.idmap && wanted.owner.is_none();
+                self.mounts.push((tree, is_guests.then_some(attr)));
+            }
+            Step::MapOwner(place, mount, first_id) => {
+                let (tree, _) = self
+                    .mounts
+                    .get(*place)
+                    .ok_or_else(|| internal("the owner of a mount that was not opened"))?;
+                map_owner(tree, mount, *first_id)?;
             }
             Step::MapIds(xid) => clone::map_ids(self.waiting()?.child.pid, xid.id_base(), Xid::IDS)?,
             Step::MapOwners => self.map_owners()?,
@@ -193,6 +195,32 @@ fn open_tree(path: &std::path::Path, is_recursive: bool) -> Result<OwnedFd> {
     let tree =
         mount::clone_tree(None, &name, is_recursive).context(|| format!("open `{}`", path.display()))?;
     Ok(tree)
+}
+
+/// The attributes of host data.
+fn attributes(mount: &Mount) -> Attr {
+    let mut attr = Attr::NOSUID.and(Attr::NODEV);
+    if mount.readonly {
+        attr = attr.and(Attr::RDONLY);
+    }
+    if mount.noexec {
+        attr = attr.and(Attr::NOEXEC);
+    }
+    attr
+}
+
+/// Makes one user and group of the host one of the guest on this mount, and everybody else nobody.
+fn map_owner(tree: &OwnedFd, mount: &Mount, first_id: u32) -> Result<()> {
+    let Some(owner) = &mount.owner else { return Ok(()) };
+    // Of what was opened, not of the path: that may lead elsewhere by now.
+    let stat = nix::sys::stat::fstat(tree).context(|| "stat")?;
+    let user = (owner.host_uid.unwrap_or(stat.st_uid), first_id + owner.uid);
+    let group = (
+        owner.host_gid.unwrap_or(stat.st_gid),
+        first_id + owner.gid.unwrap_or(owner.uid),
+    );
+    let userns = idmap::of_one(user, group)?;
+    map_owners(tree, &userns, attributes(mount))
 }
 
 fn mount_is_dir(tree: &OwnedFd) -> Result<bool> {

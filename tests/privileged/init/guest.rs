@@ -76,6 +76,7 @@ impl Plan {
     pub(super) fn config(&self) -> Vec<u8> {
         let env = BTreeMap::from([("GREETING".to_owned(), "hello guest".to_owned())]);
         let config = InitConfig {
+            no_users: false,
             init: &self.init,
             services: &self.services,
             env: &env,
