@@ -124,6 +124,8 @@ pub struct Context {
     pub hostname: Option<Hostname>,
     /// The host's directory that is its root; needs `isolate.mount`.
     pub root: Option<PathBuf>,
+    /// The layers that its root is made of, where it is no plain directory; means something only with `root`.
+    pub layers: Option<Box<Overlay>>,
     /// Its addresses on the host's network stack. Empty: it is not confined to any.
     pub bind: Vec<IpNet>,
     /// The host's device that carries `bind` while it runs.
@@ -145,6 +147,15 @@ pub struct Context {
     pub open_network: bool,
     /// Cut it off from abstract unix sockets of others (Landlock, Linux 6.12).
     pub scope_abstract_sockets: bool,
+}
+
+/// A root that is made of layers (overlayfs).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overlay {
+    /// What is never written to, the topmost first.
+    pub lower: Vec<PathBuf>,
+    /// A directory with `root`, which takes what is written, and `work`.
+    pub upper: PathBuf,
 }
 
 /// A veth pair between a context's network namespace and the host's.
@@ -170,6 +181,7 @@ impl Context {
             },
             hostname: spec.hostname.clone().or_else(|| hostname_of(spec.name.as_str())),
             root: Some(root),
+            layers: None,
             bind: if spec.net.mode == NetMode::Bind {
                 spec.net.address.clone()
             } else {

@@ -20,12 +20,13 @@ pub mod risk;
 pub mod schema;
 pub mod service;
 pub mod spec;
+pub mod storage;
 pub mod syscalls;
 pub mod unit;
 
 pub use allow::Allow;
 pub use caps::{Cap, CapSet, Caps};
-pub use context::{Cable, Context, Identity, Isolate};
+pub use context::{Cable, Context, Identity, Isolate, Overlay};
 pub use id::{GuestName, GuestPid, HostPid, Hostname, Xid};
 pub use image::Image;
 pub use limit_change::LimitChange;
@@ -34,6 +35,7 @@ pub use mounts::{Mount, Owner};
 pub use net::{Net, NetMode};
 pub use service::{Check, Health, Probe, Restart, Service};
 pub use spec::{File, Hook, HookMoment, Hooks, Init, OnError, Spec, Stop};
+pub use storage::Storage;
 pub use unit::{Bytes, Cpus, Span};
 
 /// A value that was written by a person and is not valid: what is wrong and what would be right.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Allow, Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Xid};
+use super::{
+    Allow, Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Storage, Xid,
+};
 
 /// Everything a recipe says about one guest. Two equal specifications describe the same guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,9 @@ pub struct Spec {
     /// Debian packages added to the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
+    /// How its files are kept; what the file system does best without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
     /// Its hostname; the name without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Hostname>,
@@ -169,6 +174,10 @@ pub enum HookMoment {
     PreStop,
     /// After nothing of it is left.
     PostStop,
+    /// Before its files are copied while it runs. A failure ends the copy.
+    PreSnapshot,
+    /// After that, also when it failed.
+    PostSnapshot,
 }
 
 impl std::fmt::Display for HookMoment {
@@ -178,6 +187,8 @@ impl std::fmt::Display for HookMoment {
             HookMoment::PostStart => "post_start",
             HookMoment::PreStop => "pre_stop",
             HookMoment::PostStop => "post_stop",
+            HookMoment::PreSnapshot => "pre_snapshot",
+            HookMoment::PostSnapshot => "post_snapshot",
         })
     }
 }

@@ -9,10 +9,11 @@ use super::crew::Crew;
 use super::hooks::HookRunner;
 use super::host::Host;
 use super::stop::StopHow;
-use super::{WAIT, build, destroy, health, observe, set, start, stop};
+use super::{WAIT, build, convert, destroy, health, observe, set, start, stop, tree};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Spec};
 use crate::plan::{Action, Fact, Facts, Plan, Verb};
+use crate::storage::files::{self, Access};
 use crate::storage::state::{self, Applied, RecipeRef};
 use crate::storage::{Progress, fill, ids, lock, xid};
 use crate::sys::interrupt;
@@ -64,7 +65,7 @@ pub fn facts(host: &Host) -> Result<Facts> {
             recipe: applied.recipe.map(|r| r.path.to_string_lossy().into_owned()),
         };
         if let Some(group) = observe::group(host, fact.xid)?
-            && group.is_populated()?
+            && observe::lives(&group)?
         {
             // Without a record of its start (it was killed between the two) it runs with what was applied.
             let started = applied.started.unwrap_or_else(|| fact.spec.clone());
@@ -214,7 +215,7 @@ impl Work<'_> {
         };
         match action.verb {
             Verb::Create => {
-                build::build_locked(host, spec()?, self.recipe.cloned(), &progress)?;
+                build::build_locked(host, spec()?, self.recipe.cloned(), self.hooks, &progress)?;
                 self.start(name)
             }
             Verb::Start => {
@@ -246,7 +247,7 @@ impl Work<'_> {
                 progress.stage("stop");
                 stop::stop_locked(host, name, StopHow::default(), self.hooks)?;
                 destroy::destroy_locked(host, name)?;
-                build::build_locked(host, spec, self.recipe.cloned(), &progress)?;
+                build::build_locked(host, spec, self.recipe.cloned(), self.hooks, &progress)?;
                 self.start(name)
             }
             Verb::Destroy => {
@@ -283,8 +284,13 @@ impl Work<'_> {
             applied.xid = xid::allocate(&host.layout, &spec.name, spec.xid, &ids::taken()?)?;
             xid::release_one(&host.layout, &spec.name, old)?;
         }
+        if let Some(wanted) = spec.storage
+            && wanted != files::read(&host.layout, &spec.name)?.storage()
+        {
+            convert::convert_locked(host, &applied, wanted, progress)?;
+        }
         if applied.spec.files != spec.files || applied.spec.hostname != spec.hostname {
-            fill::fill(&host.layout, &spec.name, spec, progress)?;
+            fill::fill(&tree::open(host, &applied, Access::Write)?, spec, progress)?;
         }
         applied.spec = spec.clone();
         applied.recipe = self.recipe.cloned();

@@ -1,9 +1,12 @@
 //! `hostel build`: a guest's files from its image, and what is kept of it.
 
 use super::WAIT;
+use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
+use super::observe::{self, State};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{GuestName, Spec};
+use crate::guest::{GuestName, HookMoment, Spec};
+use crate::storage::files::{self, Access, Files};
 use crate::storage::lock;
 use crate::storage::state::{self, Applied, RecipeRef};
 use crate::storage::{Progress, fill, ids, image, xid};
@@ -14,11 +17,12 @@ pub fn build(
     host: &Host,
     spec: &Spec,
     recipe: Option<RecipeRef>,
+    hooks: &dyn HookRunner,
     progress: &dyn Progress,
 ) -> Result<Applied> {
     host.layout.ensure()?;
     let _lock = lock::acquire(&host.layout, &spec.name, WAIT)?;
-    build_locked(host, spec, recipe, progress)
+    build_locked(host, spec, recipe, hooks, progress)
 }
 
 /// The same for a caller that holds the guest's lock.
@@ -26,6 +30,7 @@ pub(super) fn build_locked(
     host: &Host,
     spec: &Spec,
     recipe: Option<RecipeRef>,
+    hooks: &dyn HookRunner,
     progress: &dyn Progress,
 ) -> Result<Applied> {
     let name = &spec.name;
@@ -35,7 +40,7 @@ pub(super) fn build_locked(
                 .with_hint(format!("`hostel destroy {name}` takes it away, with its files")),
         );
     }
-    let made = make(host, spec, recipe, progress);
+    let made = make(host, spec, recipe, hooks, progress);
     made.map_err(|err| match undo(host, name) {
         Ok(()) => err,
         Err(other) => err.and_also(other),
@@ -43,15 +48,23 @@ pub(super) fn build_locked(
     .context(|| format!("build `{name}`"))
 }
 
-fn make(host: &Host, spec: &Spec, recipe: Option<RecipeRef>, progress: &dyn Progress) -> Result<Applied> {
+fn make(
+    host: &Host,
+    spec: &Spec,
+    recipe: Option<RecipeRef>,
+    hooks: &dyn HookRunner,
+    progress: &dyn Progress,
+) -> Result<Applied> {
     let name = &spec.name;
     sweep_scratch(host)?;
     // A build that was killed may have left files without a specification.
     image::remove(&host.layout, name)?;
     let xid = xid::allocate(&host.layout, name, spec.xid, &ids::taken()?)?;
     let prepared = image::prepare(&host.layout, &spec.image, &spec.packages, progress)?;
-    image::install(&host.layout, name, &prepared, progress)?;
-    fill::fill(&host.layout, name, spec, progress)?;
+    let files = install(host, spec, &prepared, hooks, progress)?;
+    let inside = files::open_as(&host.layout, name, &files, Access::Write)?;
+    fill::fill(&inside, spec, progress)?;
+    drop(inside);
     let applied = Applied {
         spec: spec.clone(),
         xid,
@@ -62,6 +75,31 @@ fn make(host: &Host, spec: &Spec, recipe: Option<RecipeRef>, progress: &dyn Prog
     };
     state::write(&host.layout, name, &applied)?;
     Ok(applied)
+}
+
+/// Makes the files. Around it the hooks of the guest that is cloned, if it runs: it may have to put its data in order.
+fn install(
+    host: &Host,
+    spec: &Spec,
+    prepared: &image::Prepared,
+    hooks: &dyn HookRunner,
+    progress: &dyn Progress,
+) -> Result<Files> {
+    let install = || image::install(&host.layout, &spec.name, prepared, spec.storage, progress);
+    let source = match &prepared.source {
+        Some(source) if observe::status(host, source)?.state == State::Running => {
+            observe::applied(host, source)?
+        }
+        _ => return install(),
+    };
+    run_hook(hooks, &source, HookMoment::PreSnapshot)?;
+    let installed = install();
+    // Also when that failed: it undoes what the first has done.
+    match (installed, run_hook(hooks, &source, HookMoment::PostSnapshot)) {
+        (Ok(files), Ok(())) => Ok(files),
+        (Err(err), Ok(())) | (Ok(_), Err(err)) => Err(err),
+        (Err(err), Err(other)) => Err(err.and_also(other)),
+    }
 }
 
 /// Takes back a build that failed, or a guest that does not run: its specification first, so that there is never a

@@ -18,7 +18,7 @@ pub fn destroy(host: &Host, name: &GuestName) -> Result<()> {
 pub(super) fn destroy_locked(host: &Host, name: &GuestName) -> Result<()> {
     let applied = observe::applied(host, name)?;
     if let Some(group) = observe::group(host, applied.xid)?
-        && group.is_populated()?
+        && observe::lives(&group)?
     {
         return Err(
             Error::new(Kind::State, format!("guest `{name}` runs")).with_hint(format!(

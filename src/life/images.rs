@@ -6,9 +6,10 @@ use std::io;
 use serde::Serialize;
 
 use crate::Result;
-use crate::error::Context as _;
+use crate::error::{Context as _, Error, Kind};
 use crate::guest::{Bytes, GuestName};
-use crate::storage::{Layout, scratch::Scratch, state, tree};
+use crate::storage::files::{self, Below, Files};
+use crate::storage::{Layout, layer, scratch::Scratch, state, tree};
 
 /// A prepared image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,7 +19,7 @@ pub struct Stored {
     /// What it occupies on disk, in bytes.
     #[serde(serialize_with = "number")]
     pub size: Bytes,
-    /// The guests whose files were copied from it. They do not need it any more.
+    /// The guests that were made from it. Those whose storage is `overlay` need it; others have a copy.
     pub guests: Vec<GuestName>,
 }
 
@@ -36,9 +37,19 @@ pub fn list(layout: &Layout) -> Result<Vec<Stored>> {
     };
     let mut made_from = Vec::new();
     for name in state::list(layout)? {
-        if let Some(applied) = state::read(layout, &name)? {
-            made_from.push((applied.image_key, name));
+        let mut keys = Vec::new();
+        if let Files::Overlay(stack) = files::read(layout, &name)? {
+            keys.extend(stack.below.into_iter().filter_map(|below| match below {
+                Below::Image(key) => Some(key),
+                Below::Layer(_) => None,
+            }));
         }
+        if let Some(applied) = state::read(layout, &name)?
+            && !keys.contains(&applied.image_key)
+        {
+            keys.push(applied.image_key);
+        }
+        made_from.extend(keys.into_iter().map(|key| (key, name.clone())));
     }
     let mut images = Vec::new();
     for entry in entries {
@@ -64,11 +75,28 @@ pub fn list(layout: &Layout) -> Result<Vec<Stored>> {
     Ok(images)
 }
 
-/// Removes an image. The next guest of its kind makes it anew; guests that were made from it keep their files.
+/// Removes an image. The next guest of its kind makes it anew; guests that have a copy keep their files. One that is
+/// a layer of a guest is refused.
 pub fn remove(layout: &Layout, key: &str) -> Result<()> {
+    let dir = layout.images().join(key);
+    let Some(_claim) = layer::claim(&dir)? else {
+        return if dir.exists() {
+            Err(Error::new(
+                Kind::Busy,
+                format!("a guest is just being made of the image `{key}`"),
+            ))
+        } else {
+            Ok(())
+        };
+    };
+    if layer::used(layout)?.contains(&Below::Image(key.to_owned())) {
+        return Err(
+            Error::new(Kind::State, format!("the image `{key}` is a layer of a guest"))
+                .with_hint("`hostel images` tells of which; `hostel convert GUEST dir` gives it a copy"),
+        );
+    }
     // Out of sight in one step: an image is whole or not there, also for a command that looks for it now.
     let scratch = Scratch::for_image(layout)?;
-    let dir = layout.images().join(key);
     match fs::rename(&dir, scratch.path().join("image")) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.context(|| format!("remove `{}`", dir.display())),

@@ -9,10 +9,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::host::Host;
-use super::observe;
+use super::{observe, tree};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{GuestName, Init};
 use crate::storage::Inside;
+use crate::storage::files::Access;
 
 /// How many older files the init keeps.
 const OLD_FILES: usize = 3;
@@ -35,9 +36,10 @@ pub struct Log {
 /// [`Kind::NotFound`] when it has no such service. A guest with an init of its own has `console`, what was written
 /// there; the other logs are that init's.
 pub fn open(host: &Host, name: &GuestName, service: Option<&str>) -> Result<Vec<Log>> {
-    let spec = observe::applied(host, name)?.spec;
+    let applied = observe::applied(host, name)?;
+    let spec = &applied.spec;
     // The keeper of a guest's own init keeps what is written to the console. The rest is that init's.
-    let mut services: Vec<&str> = match spec.init {
+    let mut services: Vec<&str> = match &spec.init {
         Init::Hostel => spec.services.keys().map(String::as_str).collect(),
         Init::Own(_) => vec!["console"],
     };
@@ -46,7 +48,7 @@ pub fn open(host: &Host, name: &GuestName, service: Option<&str>) -> Result<Vec<
         if !services.contains(&wanted) {
             let message = format!("guest `{name}` has no service `{}`", wanted.escape_debug());
             let hint = format!("it has {}", services.join(", "));
-            return Err(Error::new(Kind::NotFound, message).with_hint(match spec.init {
+            return Err(Error::new(Kind::NotFound, message).with_hint(match &spec.init {
                 Init::Hostel => hint,
                 Init::Own(_) => {
                     format!("{hint}; its own init keeps the rest: `hostel exec {name} -- ls /var/log`")
@@ -60,7 +62,7 @@ pub fn open(host: &Host, name: &GuestName, service: Option<&str>) -> Result<Vec<
         .map(|service| {
             Ok(Log {
                 service: service.to_owned(),
-                inside: Inside::open(&host.layout.rootfs(name), name.as_str())?,
+                inside: tree::open(host, &applied, Access::Read)?,
                 current: None,
             })
         })

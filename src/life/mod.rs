@@ -6,8 +6,10 @@
 pub mod apply;
 pub mod audit;
 pub mod build;
+pub mod clone;
 pub mod command;
 pub mod context;
+pub mod convert;
 pub mod crew;
 pub mod destroy;
 pub mod doctor;
@@ -35,6 +37,7 @@ pub mod start;
 pub mod stop;
 mod streams;
 pub mod sweep;
+mod tree;
 pub mod users;
 
 pub use command::Command;

@@ -130,6 +130,25 @@ pub fn limits(host: &Host, name: &GuestName) -> Result<Limits> {
     }
 }
 
+/// Whether a process of the cgroup will still do something. The last of a guest that was killed, or of a start whose
+/// hostel was, may be long on their way out: with them go their mounts, and that of layers is written to the disk first.
+/// They are waited for.
+pub(super) fn lives(group: &Group) -> Result<bool> {
+    if !group.is_populated()? {
+        return Ok(false);
+    }
+    for pid in group.pids()? {
+        if proc::stat(pid)?.is_some_and(|stat| !stat.is_exiting) {
+            return Ok(true);
+        }
+    }
+    group.wait_empty(std::time::Instant::now() + EXIT)?;
+    Ok(false)
+}
+
+/// How long the end of a process may take: a disk that is busy with others' writes.
+const EXIT: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// What was applied for a guest; an error that names it when there is none.
 pub fn applied(host: &Host, name: &GuestName) -> Result<Applied> {
     state::read(&host.layout, name)?.ok_or_else(|| {

@@ -16,6 +16,7 @@ use super::{logs, masks, observe, stop};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{Allow, CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
 use crate::plan::{self, Program, Step};
+use crate::storage::files::{self, Access, Files};
 use crate::storage::state::{self, Applied};
 use crate::storage::{ids, xid};
 use crate::sys::{landlock, netlink, pidfd, proc};
@@ -36,7 +37,7 @@ pub fn start(host: &Host, name: &GuestName, hooks: &dyn HookRunner) -> Result<()
 pub(super) fn start_locked(host: &Host, name: &GuestName, hooks: &dyn HookRunner) -> Result<()> {
     let mut applied = observe::applied(host, name)?;
     if let Some(group) = observe::group(host, applied.xid)? {
-        if group.is_populated()? {
+        if observe::lives(&group)? {
             return Err(Error::new(Kind::State, format!("guest `{name}` runs already"))
                 .with_hint(format!("`hostel restart {name}` starts it anew")));
         }
@@ -59,16 +60,23 @@ pub(super) fn start_locked(host: &Host, name: &GuestName, hooks: &dyn HookRunner
 
 /// The steps of a guest's start.
 pub fn steps(host: &Host, spec: &Spec, xid: Xid) -> Result<Vec<Step>> {
-    let context = context(host, spec, xid);
+    let files = files::read(&host.layout, &spec.name)?;
+    plan_of(spec, &context(host, spec, xid, &files), xid)
+}
+
+fn plan_of(spec: &Spec, context: &Context, xid: Xid) -> Result<Vec<Step>> {
     let program = match &spec.init {
         Init::Hostel => Program::HostelInit,
         Init::Own(path) => Program::Keeper(path.clone()),
     };
-    plan::launch(&context, Some(xid), program)
+    plan::launch(context, Some(xid), program)
 }
 
-fn context(host: &Host, spec: &Spec, xid: Xid) -> Context {
-    Context::of_guest(spec, xid, host.layout.rootfs(&spec.name))
+fn context(host: &Host, spec: &Spec, xid: Xid, files: &Files) -> Context {
+    Context {
+        layers: files.stack().map(|stack| Box::new(stack.overlay(&host.layout))),
+        ..Context::of_guest(spec, xid, host.layout.rootfs(&spec.name))
+    }
 }
 
 fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
@@ -76,15 +84,19 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     refuse(host, spec, applied.xid)?;
     xid::confirm(&host.layout, &spec.name, applied.xid, &ids::taken()?)?;
     // Here, where links of the guest's tree cannot lead out of it; the process inside only opens them.
-    crate::storage::fill::make_targets(&host.layout, spec)?;
-    let steps = steps(host, spec, applied.xid)?;
+    let files = files::read(&host.layout, &spec.name)?;
+    if !spec.mounts.is_empty() {
+        let inside = files::open_as(&host.layout, &spec.name, &files, Access::Write)?;
+        crate::storage::fill::make_targets(&inside, spec)?;
+    }
+    let context = context(host, spec, applied.xid, &files);
+    let steps = plan_of(spec, &context, applied.xid)?;
     let null = std::fs::File::options()
         .read(true)
         .write(true)
         .open("/dev/null")
         .context(|| "open `/dev/null`")?;
     let null = || null.try_clone().map(Into::into).context(|| "duplicate");
-    let context = context(host, spec, applied.xid);
     let filter = match (&spec.init, context.profile()) {
         (Init::Own(_), Some(profile)) => super::filter::compile(&profile)?.to_bytes(),
         _ => Vec::new(),

@@ -12,6 +12,7 @@ use super::launch::empty_group;
 use super::{init_config, observe};
 use crate::error::{Kind, Result};
 use crate::guest::{GuestName, HookMoment, Init, Span, Xid};
+use crate::storage::files::{self, Access};
 use crate::storage::state::{self, Applied};
 use crate::sys::cgroup::Group;
 use crate::sys::netlink::{Netlink, OwnedAddress, Owner};
@@ -64,6 +65,10 @@ pub(super) fn stop_locked(
         }
     };
     run_hook(hooks, &applied, HookMoment::PreStop)?;
+    // The last who lets go of layers writes their file system to the disk, all of it. Better this command, which has the
+    // time, than the last process of the guest, which is waited for with a deadline.
+    let is_of_layers = files::read(&host.layout, name).is_ok_and(|files| files.stack().is_some());
+    let _tree = is_of_layers.then(|| super::tree::open(host, &applied, Access::Read));
     let stopped = if how.kill {
         Stopped::Killed
     } else {
@@ -132,9 +137,7 @@ fn how_to_ask(host: &Host, applied: &Applied) -> Result<Ask> {
         return Ok(Ask::Signal(GLIBC_SIGRTMIN + 4));
     };
     // What the init is, is what its path leads to inside.
-    let rootfs = host.layout.rootfs(&applied.spec.name);
-    let target =
-        crate::storage::inside::Inside::open(&rootfs, applied.spec.name.as_str())?.final_name(path)?;
+    let target = super::tree::open(host, applied, Access::Read)?.final_name(path)?;
     Ok(match target.as_str() {
         "systemd" => Ask::Signal(GLIBC_SIGRTMIN + 4),
         "busybox" => Ask::Signal(libc::SIGUSR2),

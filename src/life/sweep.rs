@@ -11,7 +11,7 @@ use super::stop;
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Xid};
 use crate::storage::lock::{self, Wait};
-use crate::storage::{image, state, xid};
+use crate::storage::{image, layer, state, xid};
 use crate::sys::cgroup::Group;
 use crate::sys::netlink::Netlink;
 
@@ -30,6 +30,9 @@ pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
         note(format!("scratch directory `{}`", path.display()));
     }
     sweep_builds(host, &mut note)?;
+    for id in layer::sweep(&host.layout)? {
+        note(format!("layer `{id}`, which no guest uses"));
+    }
     sweep_names(host, &mut note)?;
     if let Some(root) = host.existing_root()? {
         for name in root.groups()? {
@@ -127,6 +130,8 @@ fn sweep_builds(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
             super::build::undo(host, &name)?;
             lock.remove(&host.layout, &name)?;
             note(format!("unfinished guest `{name}`"));
+        } else if super::convert::sweep(&host.layout, &name)? {
+            note(format!("files of `{name}` from before it was converted"));
         }
     }
     Ok(())

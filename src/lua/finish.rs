@@ -387,6 +387,8 @@ fn functions(node: &Node, name: &str, hooks: &mut HookFunctions) {
         ("post_start", HookMoment::PostStart),
         ("pre_stop", HookMoment::PreStop),
         ("post_stop", HookMoment::PostStop),
+        ("pre_snapshot", HookMoment::PreSnapshot),
+        ("post_snapshot", HookMoment::PostSnapshot),
     ];
     for (key, moment) in moments {
         if let Some(Value::Function(number)) = node.at(&["hooks", key, "run"]).map(|n| &n.value) {

@@ -32,7 +32,10 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
 
     // Everything of the host that the process will see is taken hold of by descriptor before it exists.
     if let Some(root) = &context.root {
-        steps.push(Step::OpenRoot(root.clone()));
+        steps.push(match &context.layers {
+            Some(layers) => Step::OpenLayers(layers.clone()),
+            None => Step::OpenRoot(root.clone()),
+        });
     }
     steps.extend(context.mounts.iter().cloned().map(Step::OpenMount));
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::guest::syscalls::Profile;
-use crate::guest::{Cable, CapSet, Isolate, Limits, Mount, Rlimit, RlimitKind, Xid};
+use crate::guest::{Cable, CapSet, Isolate, Limits, Mount, Overlay, Rlimit, RlimitKind, Xid};
 
 /// When and where a step is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,8 @@ pub enum Step {
     Loopback6(Ipv6Addr),
     /// Take hold of its root file system.
     OpenRoot(PathBuf),
+    /// Make its root of layers, their owners mapped.
+    OpenLayers(Box<Overlay>),
     /// Take hold of host data.
     OpenMount(Mount),
     /// Show the owner of that mount (by its place among them) as a user of the guest, whose ids begin there.
@@ -112,6 +114,7 @@ impl Step {
             | Step::Narrow(_)
             | Step::Admit(None)
             | Step::OpenRoot(_)
+            | Step::OpenLayers(_)
             | Step::OpenMount(_)
             | Step::MapOwner(..)
             | Step::Clone(_) => Phase::Before,
@@ -147,6 +150,19 @@ impl fmt::Display for Step {
             Step::Address(address, device) => write!(f, "add address {address} to `{device}`"),
             Step::Loopback6(address) => write!(f, "add address {address}/128 to `lo`"),
             Step::OpenRoot(path) => write!(f, "open root `{}`", path.display()),
+            Step::OpenLayers(overlay) => {
+                let lower: Vec<String> = overlay
+                    .lower
+                    .iter()
+                    .map(|p| format!("`{}`", p.display()))
+                    .collect();
+                write!(
+                    f,
+                    "make root of `{}` over {}",
+                    overlay.upper.display(),
+                    lower.join(", ")
+                )
+            }
             Step::OpenMount(mount) => write!(f, "open `{}`", mount.source.display()),
             Step::MapOwner(_, mount, _) => match &mount.owner {
                 Some(owner) => write!(

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use super::inside;
-use super::{Inside, Layout, Progress};
+use super::{Inside, Progress};
 use crate::error::{Context, Result};
-use crate::guest::{GuestName, Spec};
+use crate::guest::Spec;
 
 /// Writes /etc/hostname, /etc/hosts, /etc/resolv.conf and the recipe's `files` into the guest. The recipe comes
 /// last: what it says about one of these files holds.
-pub fn fill(layout: &Layout, name: &GuestName, spec: &Spec, progress: &dyn Progress) -> Result<()> {
-    let inside = Inside::open(&layout.rootfs(name), name.as_str())?;
+pub fn fill(inside: &Inside, spec: &Spec, progress: &dyn Progress) -> Result<()> {
+    let name = &spec.name;
     let hostname = spec.effective_hostname();
     let write = |path: &str, text: &str| inside.write_file(Path::new(path), text.as_bytes(), 0o644, 0, 0);
     write("/etc/hostname", &format!("{hostname}\n"))?;
@@ -34,11 +34,7 @@ pub fn fill(layout: &Layout, name: &GuestName, spec: &Spec, progress: &dyn Progr
 
 /// Makes the targets of the guest's mounts that are not there: a directory for a directory, a file for anything else. A
 /// source that is missing is left to the start, which names it.
-pub fn make_targets(layout: &Layout, spec: &Spec) -> Result<()> {
-    if spec.mounts.is_empty() {
-        return Ok(());
-    }
-    let inside = Inside::open(&layout.rootfs(&spec.name), spec.name.as_str())?;
+pub fn make_targets(inside: &Inside, spec: &Spec) -> Result<()> {
     for mount in &spec.mounts {
         let Ok(source) = fs::metadata(&mount.source) else {
             continue;
@@ -102,16 +98,13 @@ mod tests {
     #[test]
     fn writes_names_and_the_recipes_files_last() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::at(dir.path().join("state"));
-        layout.ensure().unwrap();
-        let web: GuestName = "web".parse().unwrap();
-        let rootfs = layout.rootfs(&web);
-        fs::create_dir_all(&rootfs).unwrap();
+        let rootfs = dir.path().to_owned();
+        let inside = Inside::open(&rootfs, "web").unwrap();
         let spec = serde_json::json!({
             "name": "web", "image": "busybox", "hostname": "web.example.net",
             "files": { "/etc/motd": { "content": "hi", "mode": 0o600 }, "/etc/hosts": { "content": "mine" } },
         });
-        fill(&layout, &web, &serde_json::from_value(spec).unwrap(), &Silent).unwrap();
+        fill(&inside, &serde_json::from_value(spec).unwrap(), &Silent).unwrap();
         let read = |name: &str| fs::read_to_string(rootfs.join("etc").join(name)).unwrap();
         assert_eq!(read("hostname"), "web.example.net\n");
         assert_eq!(read("hosts"), "mine");

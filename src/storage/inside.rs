@@ -25,6 +25,8 @@ use crate::sys;
 pub struct Inside {
     root: OwnedFd,
     label: String,
+    /// What the guest's id 0 is on the host, seen through this tree.
+    owner: u32,
 }
 
 /// What a mount target is.
@@ -59,10 +61,39 @@ impl Inside {
         }
     }
 
+    /// The same of a directory that the host's administrator has named, perhaps by a link.
+    pub fn open_followed(root: &Path, label: impl Into<String>) -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match open(root, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self::from_fd(fd, label)),
+            Err(errno) => Err(Error::os(format!("open `{}`", root.display()), errno)),
+        }
+    }
+
     /// The tree below an open directory.
     pub fn from_fd(root: OwnedFd, label: impl Into<String>) -> Self {
         let label = label.into();
-        Self { root, label }
+        Self {
+            root,
+            label,
+            owner: 0,
+        }
+    }
+
+    /// The tree as a running guest has it mounted, where its id N is `owner + N` on the host. What is made in it is
+    /// still said in the guest's ids.
+    pub fn of_running(root: OwnedFd, label: impl Into<String>, owner: u32) -> Self {
+        let label = label.into();
+        Self { root, label, owner }
+    }
+
+    /// Makes something as the tree's root.
+    fn as_owner<T>(&self, make: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        if self.owner == 0 {
+            return make();
+        }
+        let _acting = sys::fsid::act_as(self.owner)?;
+        make()
     }
 
     /// The root of the tree.
@@ -78,7 +109,10 @@ impl Inside {
         let temporary = PathBuf::from(format!(".hostel-{}", scratch::unique()));
         let fail = |errno| self.fail("write", path, errno);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&dir, &temporary, flags, Mode::from_bits_truncate(0o600)).map_err(fail)?;
+        let file = self
+            .as_owner(|| openat(&dir, &temporary, flags, Mode::from_bits_truncate(0o600)))
+            .map_err(fail)?;
+        let (uid, gid) = (self.owner.saturating_add(uid), self.owner.saturating_add(gid));
         let write = || {
             let mut file = File::from(file);
             file.write_all(content).map_err(|err| errno_of(&err))?;
@@ -105,7 +139,7 @@ impl Inside {
             so_far.push(name);
             dir = match self.locate(&so_far) {
                 Err(Errno::ENOENT) => {
-                    match make_dir(&dir, name, mode) {
+                    match self.as_owner(|| make_dir(&dir, name, mode)) {
                         // Somebody else made it, or a link that leads nowhere is in its place: locate decides.
                         Ok(()) | Err(Errno::EEXIST) => {}
                         Err(errno) => return Err(self.fail("make", path, errno)),
@@ -193,7 +227,7 @@ impl Inside {
                 let dir = self.make_dir_all(&parent, 0o755)?;
                 let flags =
                     OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                match openat(&dir, name, flags, Mode::S_IRUSR) {
+                match self.as_owner(|| openat(&dir, name, flags, Mode::S_IRUSR)) {
                     Ok(made) => fchmod(made, Mode::from_bits_truncate(0o644)).map_err(fail)?,
                     Err(Errno::EEXIST) => {}
                     Err(errno) => return Err(fail(errno)),

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! guests/NAME/spec.json     what was applied (state.rs)
-//! guests/NAME/rootfs/       its files, with the ids that the guest sees
+//! guests/NAME/files.json    how its files are kept (files.rs); without it, as a plain tree
+//! guests/NAME/rootfs/       its files, with the ids that the guest sees; an overlay guest has layers instead
+//! layers/ID/                one layer of overlay guests (layer.rs)
 //! images/KEY/rootfs/        a prepared image, shared by the guests made from it (may be a link)
 //! xid/N -> NAME             who has which context id (xid.rs)
 //! lock/NAME                 one command a guest at a time (lock.rs)
@@ -65,6 +67,16 @@ impl Layout {
     /// What was applied to the guest.
     pub fn spec(&self, name: &GuestName) -> PathBuf {
         self.guest_dir(name).join("spec.json")
+    }
+
+    /// How the guest's files are kept.
+    pub fn files(&self, name: &GuestName) -> PathBuf {
+        self.guest_dir(name).join("files.json")
+    }
+
+    /// Layers of overlay guests.
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
     }
 
     /// Prepared images, by key.

@@ -4,11 +4,15 @@
 //! guest has written is hostile input: it is reached through [`Inside`] and [`tree`], by descriptor, and
 //! never by a path that the guest can bend.
 
+pub mod driver;
+pub mod files;
 pub mod fill;
 pub mod flow;
+mod identity;
 pub mod ids;
 pub mod image;
 pub mod inside;
+pub mod layer;
 pub mod layout;
 pub mod lock;
 pub mod progress;
@@ -17,6 +21,7 @@ pub mod state;
 pub mod tree;
 pub mod xid;
 
+pub use files::Files;
 pub use inside::Inside;
 pub use layout::Layout;
 pub use lock::{GuestLock, Wait};

@@ -18,7 +18,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 pub(in crate::storage) use copy::is_the_guests;
-pub use copy::{Copied, Devices, Options, copy};
+pub use copy::{Copied, Devices, Options, copy, copy_attributes};
 
 use super::scratch;
 use crate::error::{Error, Kind, Result};
@@ -42,6 +42,9 @@ pub fn remove(dir: impl AsFd, name: &Path) -> Result<()> {
     // after all and is emptied again. Not for ever: a live writer is a bug of the caller.
     for _ in 0..64 {
         let top = sys::open::child_dir(dir, name).map_err(fail)?;
+        if destroyed(dir, &top, name) {
+            return Ok(());
+        }
         empty(&top, &top, 0)?;
         match unlinkat(dir, name, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
@@ -72,6 +75,9 @@ fn empty(top: &OwnedFd, dir: &OwnedFd, depth: usize) -> Result<()> {
             Err(Errno::ENOENT) => continue,
             other => other.map_err(fail)?,
         };
+        if destroyed(dir, &child, path) {
+            continue;
+        }
         empty(top, &child, depth + 1)?;
         drop(child);
         match unlinkat(dir, path, UnlinkatFlags::RemoveDir) {
@@ -81,6 +87,13 @@ fn empty(top: &OwnedFd, dir: &OwnedFd, depth: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes a subvolume of btrfs at once. One that has others in it, or that the caller may not, is emptied as a
+/// directory is.
+fn destroyed(parent: impl AsFd, child: &OwnedFd, name: &Path) -> bool {
+    matches!(sys::btrfs::is_subvolume(child), Ok(true))
+        && sys::btrfs::destroy(parent, name.as_os_str()).is_ok()
 }
 
 /// What a tree occupies on disk, in bytes. A file with several names counts once; other mounts do not count.

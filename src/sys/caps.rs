@@ -174,6 +174,16 @@ pub fn confirm_raw(bits: u64) -> Result<(), Errno> {
     }
 }
 
+/// Makes every permitted capability effective: a change of the file system's user id takes those from the effective
+/// set that have to do with files (`capabilities(7)`). Allocates nothing.
+pub fn raise_permitted() -> Result<(), Errno> {
+    let now = get()?;
+    set(Masks {
+        effective: now.permitted,
+        ..now
+    })
+}
+
 /// From now on exec gives this process and its children nothing more: no setuid, no file capabilities. Cannot be
 /// taken back. Allocates nothing.
 pub fn set_no_new_privs() -> Result<(), Errno> {

@@ -1,6 +1,6 @@
 //! User namespaces by descriptor, for id-mapped mounts.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::sched::CloneFlags;
 
@@ -18,20 +18,30 @@ pub fn of(pid: HostPid) -> Result<OwnedFd> {
 /// A user namespace that has one user and one group: of each, the id that files have on disk and the host's id that it
 /// is shown as.
 pub fn of_one(user: (u32, u32), group: (u32, u32)) -> Result<OwnedFd> {
+    of_new(|pid| {
+        for (name, (disk, shown)) in [("uid_map", user), ("gid_map", group)] {
+            let path = format!("/proc/{pid}/{name}");
+            std::fs::write(&path, format!("{disk} {shown} 1\n")).context(|| format!("write `{path}`"))?;
+        }
+        Ok(())
+    })
+}
+
+/// A user namespace with the ids `0..count` inside and `outside..` on the host.
+pub fn of_ids(outside: u32, count: u32) -> Result<OwnedFd> {
+    of_new(|pid| clone::map_ids(pid, outside, count))
+}
+
+/// The user namespace, as a descriptor, of a process that is gone when this returns; `map` writes its id maps.
+fn of_new(map: impl FnOnce(HostPid) -> Result<()>) -> Result<OwnedFd> {
     let (wait, go) = file::pipe()?;
     let child = clone::spawn(CloneFlags::CLONE_NEWUSER, None, || {
         // Its copy goes, so that it ends with hostel whatever happens.
-        let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&go));
+        let _ = nix::unistd::close(go.as_raw_fd());
         let _ = nix::unistd::read(&wait, &mut [0]);
         0
     })?;
-    let made = (|| {
-        for (name, (disk, shown)) in [("uid_map", user), ("gid_map", group)] {
-            let path = format!("/proc/{}/{name}", child.pid);
-            std::fs::write(&path, format!("{disk} {shown} 1\n")).context(|| format!("write `{path}`"))?;
-        }
-        of(child.pid)
-    })();
+    let made = map(child.pid).and_then(|()| of(child.pid));
     drop(go);
     pidfd::wait(&child.pidfd)?;
     made

@@ -4,11 +4,13 @@
 //! [`Error`](crate::Error) that names operation, subject and errno. Descriptors are `OwnedFd` and close-on-exec.
 
 pub mod bpf;
+pub mod btrfs;
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
 pub mod file;
 pub mod fork;
+pub mod fsid;
 pub mod heap;
 pub mod idmap;
 pub mod inotify;
@@ -19,6 +21,7 @@ pub mod memfd;
 pub mod mount;
 pub mod netlink;
 pub mod open;
+pub mod overlay;
 pub mod pidfd;
 pub mod probe;
 pub mod proc;

@@ -42,6 +42,11 @@ impl Attr {
         Attr(self.0 | other.0)
     }
 
+    /// Whether it takes nothing away from writing.
+    pub const fn is_writable(self) -> bool {
+        self.0 & Self::RDONLY.0 == 0
+    }
+
     /// What is never weaker than this for data that is no program.
     pub const DATA: Attr = Self::NOSUID.and(Self::NODEV).and(Self::NOEXEC);
 }
@@ -93,8 +98,27 @@ fn copy_tree(dir: Option<BorrowedFd>, path: &CStr, flags: libc::c_uint) -> Resul
 
 /// A detached mount of a new instance of file system `kind`; an option without value is a flag.
 pub fn new_fs(kind: &CStr, options: &[(&CStr, Option<&CStr>)], attr: Attr) -> Result<OwnedFd, Errno> {
+    new_fs_telling(kind, options, attr).map_err(|(errno, _)| errno)
+}
+
+/// The same; a failure comes with what the kernel wrote of it, if anything.
+pub fn new_fs_telling(
+    kind: &CStr,
+    options: &[(&CStr, Option<&CStr>)],
+    attr: Attr,
+) -> Result<OwnedFd, (Errno, String)> {
     // SAFETY: `kind` is a C string that lives across the call.
-    let fs = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
+    let fs = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })
+        .map_err(|errno| (errno, String::new()))?;
+    configure(&fs, options, attr).map_err(|errno| {
+        // One line a read (`fsopen(2)`): `e `, `w ` or `i ` and a text. ENODATA when there is none.
+        let mut line = [0; 256];
+        let said = nix::unistd::read(&fs, &mut line).unwrap_or(0);
+        (errno, String::from_utf8_lossy(&line[..said]).trim().to_owned())
+    })
+}
+
+fn configure(fs: &OwnedFd, options: &[(&CStr, Option<&CStr>)], attr: Attr) -> Result<OwnedFd, Errno> {
     for (key, value) in options {
         let (command, value) = match value {
             Some(value) => (FSCONFIG_SET_STRING, value.as_ptr()),

@@ -25,6 +25,10 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => an_apply_that_changes_a_guest_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => workers_of_apply_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => the_process_of_a_start_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => build_and_start_of_layers_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_layers_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_a_running_guest_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => convert_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_attaching_is_fenced,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_host_clear_is_fenced,
     [Root, Cgroup2, Bpf, Busybox] => a_signal_to_apply_alone_reaches_its_workers,
@@ -216,6 +220,102 @@ fn start(world: &World, victim: Victim, wanted: impl Fn(&Step) -> bool, before: 
         },
     );
     destroy(world, "web");
+}
+
+fn layers(world: &World) -> Vec<PathBuf> {
+    let entries = fs::read_dir(world.root.join("layers")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn build_and_start_of_layers_can_be_killed(world: &World) {
+    let file = recipe(world, "web", 0, "storage = \"overlay\",");
+    let file = file.to_str().unwrap();
+    Crash::new(world).at_most(40).each(
+        &["apply", "--jobs", "1", file],
+        Victim::Command,
+        |_| true,
+        || {},
+        || {
+            world.hostel(["apply", file]).ok();
+            works(world, "web");
+            destroy(world, "web");
+            world.hostel(["gc"]).ok();
+            assert_eq!(layers(world), Vec::<PathBuf>::new());
+        },
+    );
+}
+
+/// The source is stopped: its own list of layers changes too.
+fn clone_of_layers_can_be_killed(world: &World) {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"overlay\" }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
+    Crash::new(world).at_most(40).everywhere(
+        &["clone", "web", "copy"],
+        || {
+            world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+            world.hostel(["exec", "web", "-T", "--", "busybox", "touch", "/srv/written"]).ok();
+            world.hostel(["stop", "web"]).ok();
+        },
+        || {
+            let again = world.hostel(["clone", "web", "copy"]).run();
+            assert!(again.status == 0 || again.stderr.contains("is there already"), "{again}");
+            for guest in ["web", "copy"] {
+                world.hostel(["start", guest]).ok();
+                world.hostel(["exec", guest, "-T", "--", "busybox", "test", "-e", "/srv/written"]).ok();
+            }
+            world.hostel(["destroy", "--force", "web", "copy"]).ok();
+            world.hostel(["gc"]).ok();
+            assert_eq!(layers(world), Vec::<PathBuf>::new());
+        },
+    );
+}
+
+/// Whoever holds it still lets it go when hostel dies.
+fn clone_of_a_running_guest_can_be_killed(world: &World) {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
+    Crash::new(world).at_most(24).each(
+        &["clone", "web", "copy"],
+        Victim::Command,
+        |step| step.process == "0",
+        || drop(world.hostel(["apply".as_ref(), file.as_os_str()]).ok()),
+        || {
+            let goes_on = || world.hostel(["exec", "web", "-T", "--", "busybox", "true"]).run().status == 0;
+            assert!(eventually(std::time::Duration::from_secs(10), goes_on), "it stands still");
+            let again = world.hostel(["clone", "web", "copy"]).run();
+            assert!(again.status == 0 || again.stderr.contains("is there already"), "{again}");
+            world.hostel(["destroy", "--force", "copy"]).ok();
+            works(world, "web");
+            world.hostel(["stop", "web"]).ok();
+        },
+    );
+    destroy(world, "web");
+}
+
+fn convert_can_be_killed(world: &World) {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
+    world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+    world.hostel(["exec", "web", "-T", "--", "busybox", "touch", "/srv/written"]).ok();
+    world.hostel(["stop", "web"]).ok();
+    for (to, back) in [("overlay", "dir"), ("dir", "overlay")] {
+        Crash::new(world).at_most(14).everywhere(
+            &["convert", "web", "--to", to],
+            || drop(world.hostel(["convert", "web", "--to", back]).ok()),
+            || {
+                world.hostel(["start", "web"]).ok();
+                world.hostel(["exec", "web", "-T", "--", "busybox", "test", "-e", "/srv/written"]).ok();
+                world.hostel(["stop", "web"]).ok();
+                world.hostel(["convert", "web", "--to", to]).ok();
+                world.hostel(["gc"]).ok();
+                assert_eq!(world.root.join("guests/web/rootfs").exists(), to == "dir");
+                assert_eq!(layers(world).is_empty(), to == "dir");
+            },
+        );
+    }
+    destroy(world, "web");
+    world.hostel(["gc"]).ok();
+    assert_eq!(layers(world), Vec::<PathBuf>::new());
 }
 
 fn stop_can_be_killed(world: &World) {

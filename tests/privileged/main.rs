@@ -71,6 +71,7 @@ files! {
     own_init,
     remote,
     spectator,
+    storage,
     terminal,
     waiting,
 }

@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use crate::cli::exit::Exit;
+use crate::cli::hooks;
 use crate::cli::output::progress::Progress;
 use crate::cli::recipe::{RecipeArgs, Secrets};
 use crate::cli::session::Session;
@@ -40,6 +41,7 @@ impl Verb for Build {
         }
         let reference = self.recipe.reference(&evaluated)?;
         let host = Host::open()?;
+        let hooks = hooks::runner(session);
         super::each(session, &names, |session, name| {
             let spec = evaluated.spec(name).ok_or_else(|| {
                 Error::new(
@@ -48,7 +50,7 @@ impl Verb for Build {
                 )
             })?;
             let progress = Progress::new(session.paint_err);
-            build::build(&host, spec, Some(reference.clone()), &progress)?;
+            build::build(&host, spec, Some(reference.clone()), &hooks, &progress)?;
             drop(progress);
             session.line(&format!("built {name}"))
         })

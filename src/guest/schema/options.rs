@@ -3,6 +3,7 @@
 use super::records::field;
 use super::scalars as s;
 use super::{CAPS, LIMITS, MOUNT, Record, Type};
+use crate::guest::Storage;
 
 macro_rules! options {
     ($($(#[$doc:meta])* $id:ident: $name:literal, $text:literal, [$($field:expr),+ $(,)?];)+) => {$(
@@ -47,6 +48,13 @@ options! {
     DESTROY: "destroy_options", "How a guest is removed.", [
         field("force", Type::Bool, "Stop it first when it runs.", "true").default("false"),
     ];
+    /// What `guest:clone` takes beside the name.
+    CLONE: "clone_options", "What a clone does not have from its source.", [
+        field("address", Type::OneOrList(&Type::Scalar(&s::ADDRESS)), "Its addresses, where its source has any.", "\"10.0.0.12/24\""),
+        field("hostname", Type::Scalar(&s::HOSTNAME), "Its hostname.", "\"web2.example.net\"").default("its name"),
+        field("xid", Type::Scalar(&s::XID), "Its context id.", "102").default("allocated"),
+        field("storage", Type::Enum(Storage::NAMES), "How its files are kept.", "\"overlay\"").default("as its source's"),
+    ];
     /// What `hostel.apply` takes beside the recipe.
     APPLY: "apply_options", "How a recipe is applied.", [
         field("inputs", Type::Map(&s::ENV_NAME, &Type::Scalar(&s::TEXT)), "Values of the recipe's inputs, as texts.", "{ count = \"10\" }"),
@@ -63,6 +71,7 @@ pub static OPTIONS: &[&Record] = &[
     &STOP_OPTIONS,
     &WAIT,
     &DESTROY,
+    &CLONE,
     &APPLY,
     &CAPS,
     &LIMITS,

@@ -2,7 +2,7 @@
 
 use super::scalars as s;
 use super::{Field, Record, Type};
-use crate::guest::Allow;
+use crate::guest::{Allow, Storage};
 
 /// A field that may be left out; builders below change what differs.
 pub(crate) const fn field(name: &'static str, kind: Type, doc: &'static str, example: &'static str) -> Field {
@@ -51,6 +51,7 @@ record!(GUEST, "guest", "A complete Linux server.", [
     field("xid", Type::Scalar(&s::XID), "The context id, 2 to 49151: its user ids, cgroup and loopback address follow from it.", "101").default("allocated, and remembered"),
     field("image", Type::Scalar(&s::IMAGE), "Where its files come from: `busybox`, `debian:SUITE`, `tar:FILE`, `dir:PATH` or `clone:GUEST`. Changing it rebuilds the guest.", "\"debian:bookworm\"").required(),
     field("packages", Type::List(&Type::Scalar(&s::PACKAGE)), "Debian packages added to the image.", "{ \"nginx-light\" }"),
+    field("storage", Type::Enum(Storage::NAMES), "How its files are kept. `btrfs`: a subvolume, made as a snapshot. `reflink`: a copy that shares its extents. `overlay`: a layer of its own over files that it shares with others of its image, on disk and in memory. `dir`: a copy. What the file system cannot do is refused. Changing it moves the files while the guest is stopped.", "\"overlay\"").default("the first of `btrfs`, `reflink`, `dir` that the file system can"),
     field("hostname", Type::Scalar(&s::HOSTNAME), "Its hostname.", "\"web.example.net\"").default("its name"),
     field("net", Type::Record(&NET), "Its network.", "{ mode = \"bind\", address = \"10.0.0.10/24\", device = \"eth0\" }"),
     field("limits", Type::Record(&LIMITS), "What it may use at most. All but `disk` change while it runs.", "{ memory = \"256M\", cpus = 0.5 }"),
@@ -480,6 +481,18 @@ record!(
             Type::Short("run", &HOOK),
             "After nothing of it is left.",
             "function(h) h:log(\"gone\") end"
+        ),
+        field(
+            "pre_snapshot",
+            Type::Short("run", &HOOK),
+            "Before its files are copied while it runs. A failure ends the copy.",
+            "function(h) h:log(\"put the database in order\") end"
+        ),
+        field(
+            "post_snapshot",
+            Type::Short("run", &HOOK),
+            "After that, also when it failed.",
+            "function(h) h:log(\"go on\") end"
         ),
     ]
 );

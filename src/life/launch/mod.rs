@@ -34,6 +34,8 @@ struct Launch<'a> {
     undo: Vec<Undo>,
     routes: Routes,
     root: Option<OwnedFd>,
+    /// Whether the owners on its root are mapped already, which is so of layers.
+    is_root_mapped: bool,
     mounts: Vec<(OwnedFd, Option<Attr>)>,
     child: Option<Waiting>,
 }
@@ -98,6 +100,7 @@ impl<'a> Launch<'a> {
             undo: Vec::new(),
             routes: Routes::default(),
             root: None,
+            is_root_mapped: false,
             mounts: Vec::new(),
             child: None,
         }

@@ -4,18 +4,20 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::undo::{Undo, claim};
 use super::{Launch, internal};
 use crate::bpf;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{HostPid, Limits, Mount, Xid};
+use crate::guest::{HostPid, Limits, Mount, Overlay, Xid};
 use crate::life::inside;
 use crate::plan::Step;
 use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
 use crate::sys::netlink::{Loopback6, Owner, Veth};
-use crate::sys::{clone, idmap, rlimit};
+use crate::sys::{clone, idmap, overlay, rlimit};
 
 /// A primitive may add a limit to the context that it runs in, but not change one that the context has.
 fn refuse_twice(outer: &Limits, inner: &Limits) -> Result<()> {
@@ -81,6 +83,10 @@ impl Launch<'_> {
                 // No device file of the tree opens, whoever made it there.
                 mount::set_attr(&tree, Attr::NODEV).context(|| "set its attributes")?;
                 self.root = Some(tree);
+            }
+            Step::OpenLayers(layers) => {
+                self.root = Some(open_layers(layers, self.number()?)?);
+                self.is_root_mapped = true;
             }
             Step::OpenMount(wanted) => {
                 let tree = open_tree(&wanted.source, false)?;
@@ -177,7 +183,9 @@ impl Launch<'_> {
     /// with the waiting process, so what is mapped here is mapped there.
     fn map_owners(&mut self) -> Result<()> {
         let userns = idmap::of(self.waiting()?.child.pid)?;
-        if let Some(root) = &self.root {
+        if let Some(root) = &self.root
+            && !self.is_root_mapped
+        {
             map_owners(root, &userns, Attr::NODEV)?;
         }
         for (tree, attr) in &self.mounts {
@@ -221,6 +229,25 @@ fn map_owner(tree: &OwnedFd, mount: &Mount, first_id: u32) -> Result<()> {
     );
     let userns = idmap::of_one(user, group)?;
     map_owners(tree, &userns, attributes(mount))
+}
+
+/// An overlay cannot be id-mapped: its layers are, each before it becomes one.
+fn open_layers(layers: &Overlay, xid: Xid) -> Result<OwnedFd> {
+    let open = |path: &std::path::Path| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        nix::fcntl::open(path, flags, Mode::empty()).context(|| format!("open `{}`", path.display()))
+    };
+    let lower: Vec<OwnedFd> = layers
+        .lower
+        .iter()
+        .map(|path| open(path))
+        .collect::<Result<_>>()?;
+    let upper = open(&layers.upper)?;
+    let layers = overlay::Layers {
+        lower: lower.iter().map(AsFd::as_fd).collect(),
+        upper: Some(upper.as_fd()),
+    };
+    overlay::mount_mapped(&layers, (xid.id_base(), Xid::IDS), Attr::NODEV)
 }
 
 fn mount_is_dir(tree: &OwnedFd) -> Result<bool> {

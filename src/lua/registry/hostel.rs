@@ -241,6 +241,25 @@ static ENTRIES: &[Entry] = &[
     )
     .errors("What prevents it is always raised: a step that only waits must not pass by mistake."),
     function(
+        "guest:clone",
+        &[
+            param("name", "string", "The name of the new guest."),
+            table("options", &schema::CLONE, "What it does not have from its source.").or("{}"),
+        ],
+        "hostel.GuestHandle?, hostel.Failure?",
+        "Makes another guest like it, which is not started. It may run: its processes stand still while its files are copied, with its hooks `pre_snapshot` and `post_snapshot` around that.",
+        "g:clone(\"web2\", { address = \"10.0.0.12/24\" })",
+    )
+    .errors("`nil, err` when it is not there any more; anything else is raised, as that there is a guest of that name."),
+    function(
+        "guest:convert",
+        &[param("storage", "\"btrfs\"|\"reflink\"|\"overlay\"|\"dir\"", "How its files are kept from now on.")],
+        "boolean?, hostel.Failure?",
+        "Keeps its files in another way; it does not run. `false` when they are kept so already.",
+        "g:convert(\"overlay\")",
+    )
+    .errors("`nil, err` when it runs; anything else is raised."),
+    function(
         "guest:destroy",
         &[table("options", &schema::DESTROY, "How.").or("{}")],
         "true?, hostel.Failure?",

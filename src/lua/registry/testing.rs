@@ -128,7 +128,7 @@ static ENTRIES: &[Entry] = &[
         &[
             param("recipe", "string", "The recipe's path."),
             param("guest", "string", "The guest."),
-            param("moment", "string", "pre_start, post_start, pre_stop or post_stop."),
+            param("moment", "string", "pre_start, post_start, pre_stop, post_stop, pre_snapshot or post_snapshot."),
             param(
                 "options",
                 "{ inputs: table, answers: table }",

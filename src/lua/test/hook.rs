@@ -122,7 +122,7 @@ pub(super) fn hook(
     named.options.isolated = false;
     let moment: HookMoment = serde_json::from_value(Json::String(moment.clone())).map_err(|_source| {
         let message = format!(
-            "`{}` is no moment; there are pre_start, post_start, pre_stop, post_stop",
+            "`{}` is no moment; there are pre_start, post_start, pre_stop, post_stop, pre_snapshot, post_snapshot",
             moment.escape_debug()
         );
         misuse("hook", message)

@@ -8,7 +8,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 use super::super::Progress;
-use super::{make_dir, short};
+use super::{make_dir, make_root, short};
 use crate::error::{Context, Error, Kind, Result};
 
 /// Counts changes to what [`Busybox::build`] puts around the program; it is part of the key.
@@ -136,7 +136,7 @@ impl Busybox {
     pub(super) fn build(&self, dir: &Path, progress: &dyn Progress) -> Result<()> {
         progress.stage("making the busybox image");
         let root = dir.join("rootfs");
-        make_dir(&root, 0o755)?;
+        make_root(&root)?;
         chmod(&root, 0o755)?;
         for (name, mode) in DIRS {
             let path = root.join(name);

@@ -1,69 +1,132 @@
-//! `clone:GUEST`: a copy of another guest's files, taken while nothing of it runs.
+//! `clone:GUEST`: another guest's files, as they are at one instant.
 //!
-//! A copy of files that are being written is the state of no instant: a database in it may not start. So a running
-//! guest is refused, and one that is stopped is kept from starting by its lock while it is copied.
+//! A copy of files that are being written is the state of no instant: a database in it may not start. So a guest that
+//! runs is held still while it is copied, by the freezer of its cgroup, and one that is stopped is kept from starting
+//! by its lock. A snapshot needs neither.
 
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sched::CloneFlags;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Span};
-use crate::storage::{GuestLock, Inside, Layout, Progress, Wait, lock, xid};
+use crate::storage::{GuestLock, Layout, Progress, Wait, lock, xid};
 use crate::sys::cgroup::{Group, Host, Root};
+use crate::sys::{clone, file, pidfd};
 
 /// How long a clone waits for another command that works on its source.
 const PATIENCE: Span = Span::from_secs(10);
 
-/// Keeps the source as it is until the lock is dropped.
-pub(super) fn hold(layout: &Layout, source: &GuestName, progress: &dyn Progress) -> Result<GuestLock> {
+/// A process in uninterruptible sleep freezes when it wakes.
+const FREEZE: Duration = Duration::from_secs(10);
+
+/// A guest that no command changes.
+pub(super) struct Held {
+    source: GuestName,
+    running: Option<Group>,
+    still: Option<Still>,
+    _lock: GuestLock,
+}
+
+impl Held {
+    /// Whether it runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Keeps its processes from running until this value is dropped, however that comes about.
+    pub(super) fn keep_still(&mut self) -> Result<()> {
+        if let Some(group) = &self.running
+            && !group.is_frozen()?
+        {
+            let still = Still::begin(group).context(|| format!("hold `{}` still", self.source))?;
+            self.still = Some(still);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the source as it is until the value is dropped, but for what it does itself.
+pub(super) fn hold(layout: &Layout, source: &GuestName, progress: &dyn Progress) -> Result<Held> {
     let mut tell = |what: &str| progress.stage(what);
     let held = lock::acquire_telling(layout, source, Wait::UpTo(PATIENCE), &mut tell)
         .context(|| format!("clone `{source}`"))?;
-    if is_running(layout, source)? {
+    if !layout.spec(source).exists() {
         return Err(Error::new(
-            Kind::State,
-            format!("`{source}` runs, so its files cannot be cloned"),
-        )
-        .with_hint(format!("hostel stop {source}")));
-    }
-    Ok(held)
-}
-
-/// Gives the clone what it must not have in common with its source, as far as hostel can without running a program
-/// of the guest: an empty /etc/machine-id is filled at the first start (`machine-id(5)`).
-pub(super) fn personalise(root: &Path, source: &GuestName, progress: &dyn Progress) -> Result<()> {
-    let inside = Inside::open(root, source.as_str())?;
-    for id in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
-        if inside.exists(Path::new(id))? {
-            inside.remove(Path::new(id))?;
-            if id.starts_with("/etc") {
-                inside.write_file(Path::new(id), b"", 0o644, 0, 0)?;
-            }
-        }
-    }
-    if inside.exists(Path::new("/etc/ssh/ssh_host_ed25519_key"))? {
-        progress.warning(&format!(
-            "the clone has the ssh host keys of `{source}`; in it, `rm /etc/ssh/ssh_host_*` and `ssh-keygen -A` make new ones"
+            Kind::NotFound,
+            format!("there is no guest `{source}` to clone"),
         ));
     }
-    Ok(())
+    Ok(Held {
+        source: source.clone(),
+        running: running(layout, source)?,
+        still: None,
+        _lock: held,
+    })
 }
 
-/// Whether a process is in the guest's cgroup. Asked of the kernel; where it cannot be asked, nothing can run.
-fn is_running(layout: &Layout, name: &GuestName) -> Result<bool> {
-    let xids = xid::of_guest(layout, name)?;
+/// A process that has frozen a cgroup and thaws it when hostel says so or dies: nobody else would.
+struct Still {
+    child: clone::Child,
+    hold: Option<OwnedFd>,
+}
+
+impl Still {
+    fn begin(group: &Group) -> Result<Self> {
+        let (wait, hold) = file::pipe()?;
+        let (told, tell) = file::pipe()?;
+        let child = clone::spawn(CloneFlags::empty(), None, || {
+            // Ctrl-C is for hostel: this one ends when hostel has.
+            let _ = nix::unistd::setsid();
+            let _ = nix::unistd::close(hold.as_raw_fd());
+            let frozen = group.freeze(Instant::now() + FREEZE);
+            let _ = nix::unistd::write(&tell, &[u8::from(frozen.is_ok())]);
+            if frozen.is_ok() {
+                // End of file, or anything else but an interruption.
+                while nix::unistd::read(&wait, &mut [0]) == Err(nix::errno::Errno::EINTR) {}
+            }
+            i32::from(group.thaw(Instant::now() + FREEZE).is_err())
+        })?;
+        drop(tell);
+        let still = Self {
+            child,
+            hold: Some(hold),
+        };
+        let mut word = [0];
+        match nix::unistd::read(&told, &mut word) {
+            Ok(1) if word == [1] => Ok(still),
+            _ => Err(Error::new(
+                Kind::Timeout,
+                format!("its processes did not stand still within {} s", FREEZE.as_secs()),
+            )),
+        }
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        drop(self.hold.take());
+        let _ = pidfd::wait(&self.child.pidfd);
+    }
+}
+
+/// The cgroup of the guest, if a process is in it. Asked of the kernel; where it cannot be asked, nothing can run.
+fn running(layout: &Layout, source: &GuestName) -> Result<Option<Group>> {
+    let xids = xid::of_guest(layout, source)?;
     if xids.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let path = std::env::var("HOSTEL_CGROUP").unwrap_or_else(|_| "hostel".to_owned());
     let Some(root) = Root::open(&Host::detect()?, &path)? else {
-        return Ok(false);
+        return Ok(None);
     };
     for xid in xids {
         if let Some(group) = Group::open(&root, &xid.cgroup_name())?
             && group.is_populated()?
         {
-            return Ok(true);
+            return Ok(Some(group));
         }
     }
-    Ok(false)
+    Ok(None)
 }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::{Layout, Progress, tree};
 use super::sources::{self, Source};
-use super::{make_dir, open, short};
+use super::{make_dir, make_root, open, short};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::{self, unshare};
 
@@ -118,7 +118,7 @@ impl Debian {
             }
         }
         let (root, scratch) = (dir.join("rootfs"), dir.join("scratch"));
-        make_dir(&root, 0o755)?;
+        make_root(&root)?;
         make_dir(&scratch, 0o700)?;
         // Where it survives a failure: the scratch directory does not.
         let log_path = layout.images().join(format!(".{key}.log"));

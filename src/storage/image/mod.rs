@@ -11,16 +11,19 @@ mod tar;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::driver::btrfs::make_root;
+use super::driver::{self, From};
+use super::files::{self, Files};
 use super::scratch::{self, Scratch};
-use super::{Layout, Progress, lock, tree};
+use super::{Inside, Layout, Progress, identity, layer, lock, tree};
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Image};
+use crate::guest::{GuestName, Image, Storage};
 use crate::sys;
 
 /// An image that guests can be made from.
@@ -28,7 +31,7 @@ use crate::sys;
 pub struct Prepared {
     /// What it was made of, as one word. It is part of what was applied to a guest.
     pub key: String,
-    /// Its root directory. It is copied from, never used.
+    /// Its root directory, which nothing writes to; of a guest, the directory of all that is its.
     pub path: PathBuf,
     /// The guest that it is, if it is one: it is held still while it is copied.
     pub source: Option<GuestName>,
@@ -67,7 +70,7 @@ pub fn prepare(
             })
         }
         Image::Clone(source) => {
-            let path = layout.rootfs(source);
+            let path = layout.guest_dir(source);
             if !path.is_dir() {
                 return Err(Error::new(
                     Kind::NotFound,
@@ -97,64 +100,136 @@ pub fn prepare(
     }
 }
 
-/// Copies the image into the guest's own files, `guests/NAME/rootfs`: all of it or none. The caller holds the
+/// Makes the guest's own files from the image: all of them or none. Gives how they are kept. The caller holds the
 /// guest's lock.
 pub fn install(
     layout: &Layout,
     name: &GuestName,
     prepared: &Prepared,
+    storage: Option<Storage>,
     progress: &dyn Progress,
-) -> Result<()> {
-    let rootfs = layout.rootfs(name);
-    if fs::symlink_metadata(&rootfs).is_ok() {
+) -> Result<Files> {
+    if fs::symlink_metadata(layout.guest_dir(name)).is_ok() {
         return Err(
             Error::new(Kind::Exists, format!("`{name}` has files already")).with_hint("destroy it first")
         );
     }
-    let _held = match &prepared.source {
+    let driver = driver::choose(layout, storage)?;
+    let mut held = match &prepared.source {
         Some(source) => Some(clone::hold(layout, source, progress)?),
         None => None,
     };
-    progress.stage(&format!("copying the image of {name}"));
     let scratch = Scratch::new(layout)?;
-    let made = scratch.path().join("rootfs");
-    make_dir(&made, 0o755)?;
-    let meta = fs::metadata(layout.root()).context(|| format!("stat `{}`", layout.root().display()))?;
-    let options = tree::Options {
-        devices: tree::Devices::Skip,
-        // `dir:/` is the host itself, but not with every guest in it.
-        skip: vec![(meta.dev(), meta.ino())],
+    let place = scratch.path().join(name.as_str());
+    make_dir(&place, 0o700)?;
+    let source_files = match &prepared.source {
+        Some(source) => files::read(layout, source)?,
+        None => Files::Dir,
     };
-    let to = open(&made)?;
-    let copied = tree::copy(open(&prepared.path)?, &to, &options, progress)
-        .context(|| format!("copy `{}` for `{name}`", prepared.path.display()))?;
-    if copied.devices_skipped > 0 {
+    if let Some(held) = &mut held
+        && (driver.storage(), source_files.storage()) != (Storage::Btrfs, Storage::Btrfs)
+    {
+        // A snapshot is of one instant by itself.
+        held.keep_still()?;
+    }
+    let from = match &prepared.source {
+        Some(source) => From::Guest {
+            name: source,
+            files: &source_files,
+            is_live: held.as_ref().is_some_and(clone::Held::is_running),
+        },
+        None if prepared.key == "dir" => From::Dir(&prepared.path),
+        None => From::Image {
+            key: &prepared.key,
+            path: &prepared.path,
+        },
+    };
+    let made = driver.make(&driver::Job {
+        layout,
+        name,
+        from: &from,
+        place: &place,
+        progress,
+    })?;
+    // It goes on now: what follows is done to the copy.
+    drop(held);
+    if made.devices_skipped > 0 {
         progress.warning(&format!(
             "{} device nodes were left out of {name}: a guest gets its own /dev",
-            copied.devices_skipped
+            made.devices_skipped
         ));
     }
-    if prepared.key.starts_with("debian-") {
-        debian::personalise(&made, progress)?;
+    let personalised = personalise(layout, &made.files, &place, prepared, progress);
+    let committed = personalised
+        .and_then(|()| files::write(&place, &made.files))
+        .and_then(|()| commit(&open(&place)?, &place, &layout.guest_dir(name), made.is_bulk));
+    let files = made.files;
+    drop(made.holds);
+    if committed.is_err()
+        && let Some(stack) = files.stack()
+    {
+        // Whatever stays is unused, and the next sweep takes it.
+        let _ = layer::remove_unused(layout, stack.layers());
     }
-    if let Some(source) = &prepared.source {
-        clone::personalise(&made, source, progress)?;
+    committed.map(|()| files)
+}
+
+/// Gives the new guest what it must not have in common with others.
+fn personalise(
+    layout: &Layout,
+    files: &Files,
+    place: &Path,
+    prepared: &Prepared,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let rootfs = place.join("rootfs");
+    let work = place.parent().unwrap_or(place);
+    if prepared.key.starts_with("debian-") && files.stack().is_none() {
+        return debian::personalise(&rootfs, progress);
     }
-    commit(&to, &made, &rootfs)
+    let is_debian = prepared.key.starts_with("debian-");
+    let Some(label) = prepared
+        .source
+        .as_ref()
+        .map(GuestName::as_str)
+        .or(is_debian.then_some(prepared.key.as_str()))
+    else {
+        return Ok(());
+    };
+    let inside = match files.stack() {
+        Some(stack) => files::open_stack(layout, stack, label)?,
+        None => Inside::open(&rootfs, label)?,
+    };
+    if prepared.source.is_some() {
+        identity::reset(&inside, work, progress)
+    } else if inside.exists(Path::new("/etc/ssh/sshd_config"))? {
+        identity::make_host_keys(&inside, identity::KEY_TYPES, work, progress)
+    } else {
+        Ok(())
+    }
 }
 
 /// Removes the guest's directory with its files and what was applied to it. The caller holds the guest's lock, and
 /// nothing of the guest runs. It is no error when there is nothing.
 pub fn remove(layout: &Layout, name: &GuestName) -> Result<()> {
+    let dir = layout.guest_dir(name);
+    if fs::symlink_metadata(&dir).is_err_and(|err| err.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
+    // One that cannot be read is no reason to keep the rest: its layers are found by the next sweep.
+    let layers: Vec<_> = match files::read(layout, name) {
+        Ok(Files::Overlay(stack)) => stack.layers().collect(),
+        _ => Vec::new(),
+    };
     // Out of sight in one step: a guest is there or not, and what is left of it is swept.
     let scratch = Scratch::new(layout)?;
-    let dir = layout.guest_dir(name);
     match fs::rename(&dir, scratch.path().join(name.as_str())) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.context(|| format!("remove `{}`", dir.display()))?,
     }
     tree::remove(open(scratch.path())?, Path::new(name.as_str()))
-        .context(|| format!("remove the files of `{name}`"))
+        .context(|| format!("remove the files of `{name}`"))?;
+    layer::remove_unused(layout, layers).map(drop)
 }
 
 /// Removes what dead commands left half made, and says what it was.
@@ -198,7 +273,7 @@ fn cached(
         let made = scratch.path().join("image");
         make_dir(&made, 0o700)?;
         build(&made)?;
-        commit(&open(&made)?, &made, &place)?;
+        commit(&open(&made)?, &made, &place, true)?;
     }
     // Whoever waits for this lock notices that its file is gone, and finds the image.
     fs::remove_file(&lock_path).context(|| format!("remove `{}`", lock_path.display()))?;
@@ -206,9 +281,13 @@ fn cached(
 }
 
 /// Puts what was made in its place, durably: after a power failure it is whole or not there.
-fn commit(dir: &File, made: &Path, place: &Path) -> Result<()> {
+fn commit(dir: &File, made: &Path, place: &Path, is_bulk: bool) -> Result<()> {
     let commit = || {
-        nix::unistd::syncfs(dir)?;
+        if is_bulk {
+            nix::unistd::syncfs(dir)?;
+        } else {
+            dir.sync_all()?;
+        }
         let parent = place.parent().unwrap_or(Path::new("/"));
         if !parent.is_dir() {
             DirBuilder::new().mode(0o700).create(parent)?;
@@ -262,7 +341,7 @@ mod tests {
         let web: GuestName = "web".parse().unwrap();
         let prepared = prepare(&layout, &Image::Busybox, &[], &Silent).unwrap();
         assert_eq!(prepare(&layout, &Image::Busybox, &[], &Silent).unwrap(), prepared);
-        install(&layout, &web, &prepared, &Silent).unwrap();
+        install(&layout, &web, &prepared, Some(Storage::Dir), &Silent).unwrap();
         let rootfs = layout.rootfs(&web);
         assert_eq!(
             fs::read_link(rootfs.join("bin/ls")).unwrap(),
@@ -270,7 +349,7 @@ mod tests {
         );
         let mode = fs::metadata(rootfs.join("tmp")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o1777);
-        let err = install(&layout, &web, &prepared, &Silent).unwrap_err();
+        let err = install(&layout, &web, &prepared, Some(Storage::Dir), &Silent).unwrap_err();
         assert_eq!(err.kind(), Kind::Exists);
         remove(&layout, &web).unwrap();
         remove(&layout, &web).unwrap();
@@ -283,13 +362,14 @@ mod tests {
         let (_dir, layout) = layout();
         let (web, twin): (GuestName, GuestName) = ("web".parse().unwrap(), "twin".parse().unwrap());
         let busybox = prepare(&layout, &Image::Busybox, &[], &Silent).unwrap();
-        install(&layout, &web, &busybox, &Silent).unwrap();
+        install(&layout, &web, &busybox, Some(Storage::Dir), &Silent).unwrap();
+        fs::write(layout.spec(&web), "").unwrap();
         fs::write(layout.rootfs(&web).join("etc/machine-id"), "0123\n").unwrap();
         fs::write(layout.rootfs(&web).join("srv/data"), "data").unwrap();
         let image = Image::Clone(web.clone());
         let prepared = prepare(&layout, &image, &[], &Silent).unwrap();
         assert_eq!(prepared.key, "clone-web");
-        install(&layout, &twin, &prepared, &Silent).unwrap();
+        install(&layout, &twin, &prepared, Some(Storage::Dir), &Silent).unwrap();
         assert_eq!(fs::read(layout.rootfs(&twin).join("srv/data")).unwrap(), b"data");
         assert_eq!(
             fs::read(layout.rootfs(&twin).join("etc/machine-id")).unwrap(),

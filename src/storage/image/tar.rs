@@ -19,7 +19,7 @@ use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
 use self::unpacker::Unpacker;
-use super::{make_dir, short};
+use super::{make_root, short};
 use crate::error::{Context, Error, Kind, Result};
 use crate::storage::Progress;
 use crate::sys;
@@ -72,7 +72,7 @@ impl Archive {
     pub(super) fn unpack(&self, dir: &Path, progress: &dyn Progress) -> Result<()> {
         progress.stage(&format!("unpacking {}", self.path.display()));
         let root = dir.join("rootfs");
-        make_dir(&root, 0o755)?;
+        make_root(&root)?;
         let mut stream = Stream::open(self)?;
         let unpacked = self.entries(&mut stream.reader, &root, progress);
         // A decompressor that failed is the cause of whatever the reader complained about.

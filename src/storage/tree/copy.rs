@@ -37,6 +37,8 @@ pub struct Options {
     pub devices: Devices,
     /// Directories, by device and inode, that are left out with all they hold.
     pub skip: Vec<(u64, u64)>,
+    /// Whether it is a layer of an overlay, whose marks (`trusted.overlay.*`) are part of it.
+    pub is_layer: bool,
 }
 
 /// What was copied.
@@ -75,7 +77,8 @@ pub fn copy(from: impl AsFd, to: impl AsFd, options: &Options, progress: &dyn Pr
     };
     let stat = fstat(&from).map_err(|errno| failure("stat", here, errno))?;
     run.dir(&from, &to, here, 0)?;
-    attributes(&from, &to, &stat).map_err(|errno| failure("copy", here, errno))?;
+    run.attributes(&from, &to, &stat)
+        .map_err(|errno| failure("copy", here, errno))?;
     progress.bytes(run.copied.bytes, None);
     Ok(run.copied)
 }
@@ -164,7 +167,7 @@ impl Run<'_> {
         match child {
             Ok(child) => {
                 self.dir(&child, &made, path, depth + 1)?;
-                attributes(&child, &made, stat).map_err(fail)
+                self.attributes(&child, &made, stat).map_err(fail)
             }
             // Another mount: its mount point is part of the tree, its content is not.
             Err(Errno::EXDEV) => {
@@ -189,7 +192,11 @@ impl Run<'_> {
         if opened.st_size > 0 {
             self.content(&mut source, &mut copy, &opened)?;
         }
-        attributes(&source, &copy, &opened)
+        self.attributes(&source, &copy, &opened)
+    }
+
+    fn attributes(&self, from: impl AsFd, to: impl AsFd, stat: &FileStat) -> Result<(), Errno> {
+        attributes(from, to, stat, self.options.is_layer)
     }
 
     fn content(&mut self, source: &mut File, copy: &mut File, stat: &FileStat) -> Result<(), Errno> {
@@ -294,7 +301,8 @@ fn named_attributes(to: &OwnedFd, name: &Path, stat: &FileStat) -> Result<(), Er
 
 /// Owner, extended attributes, mode, time, in this order: a new owner takes away file capabilities and set-id
 /// bits, and everything but the time changes the time.
-fn attributes(from: impl AsFd, to: impl AsFd, stat: &FileStat) -> Result<(), Errno> {
+fn attributes(from: impl AsFd, to: impl AsFd, stat: &FileStat, is_layer: bool) -> Result<(), Errno> {
+    let is_wanted = |name: &CStr| is_the_guests(name) || is_layer && is_a_mark(name);
     let (from, to) = (from.as_fd(), to.as_fd());
     fchown(
         to,
@@ -303,7 +311,7 @@ fn attributes(from: impl AsFd, to: impl AsFd, stat: &FileStat) -> Result<(), Err
     )?;
     match sys::file::xattr_names(from) {
         Ok(names) => {
-            for name in names.iter().filter(|name| is_the_guests(name)) {
+            for name in names.iter().filter(|name| is_wanted(name)) {
                 sys::file::set_xattr(to, name, &sys::file::xattr(from, name)?)?;
             }
         }
@@ -323,6 +331,18 @@ fn ownership(to: &OwnedFd, stat: &FileStat) -> Result<(), Errno> {
         Some(Gid::from_raw(stat.st_gid)),
     )?;
     fchmod(to, mode_of(stat))
+}
+
+/// Owner, extended attributes, mode and time of one directory, for another.
+pub fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
+    let stat = fstat(from.as_fd()).map_err(|errno| failure("stat", Path::new("."), errno))?;
+    attributes(from, to, &stat, false).map_err(|errno| failure("copy", Path::new("."), errno))
+}
+
+/// Whether it is one by which overlayfs remembers what a layer does to those below it. A guest can neither make nor
+/// see one.
+fn is_a_mark(name: &CStr) -> bool {
+    name.to_bytes().starts_with(b"trusted.overlay.")
 }
 
 /// Whether an extended attribute says something to the guest alone.

@@ -19,7 +19,7 @@ pub(crate) use self::{
     need::Need,
     runner::{NOTE, Test, run},
     trace::{Step, Traced, Victim, points, sample, trace},
-    world::{World, binary, fetch},
+    world::{Volume, World, binary, fetch},
 };
 
 /// Defines a file's `tests()`: `tests! { [Root, Cgroup2] => a_function, [Root] within 300 => a_slow_one }`.

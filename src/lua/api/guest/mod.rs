@@ -1,5 +1,6 @@
 //! `hostel.guest "web"` and `hostel.guests()`: guests that were applied, and what can be done with them.
 
+mod files;
 mod limit;
 mod verbs;
 
@@ -104,6 +105,7 @@ impl UserData for Handle {
             act(lua, "limit", |host| limit::limit(host, &this.name, &changes))
         });
         verbs::add(methods);
+        files::add(methods);
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
             Ok(format!("guest \"{}\"", this.name))
         });

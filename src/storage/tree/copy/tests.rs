@@ -79,6 +79,7 @@ fn everything_that_makes_a_guest_is_kept() {
     let keep = Options {
         devices: Devices::Keep,
         skip: Vec::new(),
+        ..Options::default()
     };
     let kept = dir.path().join("kept");
     copied(&from, &kept, &keep);

@@ -1,0 +1,155 @@
+//! How a guest's files are made: one driver a kind of storage, behind one trait.
+//!
+//! What a file system can do is found out by doing it once in a scratch directory; nothing is concluded from its name.
+
+pub(in crate::storage) mod btrfs;
+mod dir;
+mod overlay;
+mod reflink;
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use super::files::{self, Access, Files};
+use super::layer::Hold;
+use super::{Inside, Layout, Progress, tree};
+use crate::error::{Context, Error, Kind, Result};
+use crate::guest::{GuestName, Storage};
+
+/// One way to keep a guest's files.
+pub trait Driver: Sync {
+    /// Its word.
+    fn storage(&self) -> Storage;
+
+    /// Refuses, by name, a file system that cannot do it.
+    fn check(&self, layout: &Layout) -> Result<()>;
+
+    /// Makes the files of a new guest in [`Job::place`], and wherever else the driver keeps some.
+    fn make(&self, job: &Job<'_>) -> Result<Made>;
+}
+
+/// A guest's files that are to be made.
+pub struct Job<'a> {
+    /// Where everything is.
+    pub layout: &'a Layout,
+    /// The new guest.
+    pub name: &'a GuestName,
+    /// What its files are to be like.
+    pub from: &'a From<'a>,
+    /// A scratch directory, which becomes `guests/NAME`.
+    pub place: &'a Path,
+    /// Told of the work.
+    pub progress: &'a dyn Progress,
+}
+
+/// What a guest's files are made from.
+#[derive(Debug)]
+pub enum From<'a> {
+    /// A prepared image, which never changes.
+    Image {
+        /// Its key.
+        key: &'a str,
+        /// Its root.
+        path: &'a Path,
+    },
+    /// A directory of the host's.
+    Dir(&'a Path),
+    /// Another guest, or this one in another form. It does not change meanwhile, or no more than a snapshot minds.
+    Guest {
+        /// Which.
+        name: &'a GuestName,
+        /// How its files are kept.
+        files: &'a Files,
+        /// Whether it runs: then its list of layers must stay as it is.
+        is_live: bool,
+    },
+}
+
+/// What a driver has made.
+#[derive(Debug)]
+pub struct Made {
+    /// How the files are kept.
+    pub files: Files,
+    /// What of a copy could not be taken along.
+    pub devices_skipped: u64,
+    /// Whether data was copied that is not on the disk yet.
+    pub is_bulk: bool,
+    /// Layers and images that stay until the guest refers to them.
+    pub holds: Vec<Hold>,
+}
+
+/// The driver of that word.
+pub fn of(storage: Storage) -> &'static dyn Driver {
+    match storage {
+        Storage::Btrfs => &btrfs::Btrfs,
+        Storage::Reflink => &reflink::Reflink,
+        Storage::Overlay => &overlay::Overlay,
+        Storage::Dir => &dir::Dir,
+    }
+}
+
+/// The one that is wanted, if the file system can do it; without a wish the best that it can.
+pub fn choose(layout: &Layout, wanted: Option<Storage>) -> Result<&'static dyn Driver> {
+    if let Some(wanted) = wanted {
+        let driver = of(wanted);
+        driver
+            .check(layout)
+            .context(|| format!("storage = \"{wanted}\" in `{}`", layout.root().display()))?;
+        return Ok(driver);
+    }
+    for storage in [Storage::Btrfs, Storage::Reflink] {
+        match of(storage).check(layout) {
+            Ok(()) => return Ok(of(storage)),
+            Err(err) if err.kind() == Kind::Unsupported => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(&dir::Dir)
+}
+
+/// Where the tree of a guest is that has one of its own.
+fn rootfs(place: &Path) -> PathBuf {
+    place.join("rootfs")
+}
+
+/// Copies what `job` is made from into the directory `to`.
+fn copy(job: &Job<'_>, to: &Path) -> Result<tree::Copied> {
+    job.progress.stage(&format!("copying the files of {}", job.name));
+    let layout = job.layout;
+    let meta = fs::metadata(layout.root()).context(|| format!("stat `{}`", layout.root().display()))?;
+    let options = tree::Options {
+        devices: tree::Devices::Skip,
+        // `dir:/` is the host itself, but not with every guest in it.
+        skip: vec![(meta.dev(), meta.ino())],
+        ..tree::Options::default()
+    };
+    let to = open(to)?;
+    let source = source(job)?;
+    let copied = tree::copy(source.root(), &to, &options, job.progress);
+    copied.context(|| format!("copy the files of `{}`", job.name))
+}
+
+/// The tree that a job copies.
+fn source(job: &Job<'_>) -> Result<Inside> {
+    match job.from {
+        From::Image { path, .. } | From::Dir(path) => Inside::open_followed(path, job.name.as_str()),
+        From::Guest { name, files, .. } => files::open_as(job.layout, name, files, Access::Read),
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .context(|| format!("make `{}`", path.display()))
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).context(|| format!("open `{}`", path.display()))
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(Kind::Unsupported, what.to_owned())
+        .with_hint("leave `storage` out for the best that this file system can do")
+}

@@ -1,0 +1,229 @@
+//! Layers of overlay guests: `layers/ID`, with `root`, the files, and `work`, which overlayfs needs beside them.
+//!
+//! A layer is the top of one guest, which writes to it, or lies below others and never changes again. Nothing counts who
+//! uses one: it is read from the guests' own lists ([`Files`]). Who makes a layer, or is about to refer to one or to an
+//! image, has a shared `flock(2)` on its directory until the reference is written; it is removed under an exclusive one.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::files::{self, Below, Files};
+use super::{Layout, scratch};
+use crate::error::{Context, Error, Kind, Result};
+use crate::guest::{GuestName, Invalid, serde_as_text};
+
+/// The name of a layer. It tells nothing but that it is another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerId(String);
+
+impl LayerId {
+    /// Where the layer is.
+    pub fn dir(&self, layout: &Layout) -> PathBuf {
+        layout.layers().join(&self.0)
+    }
+}
+
+impl fmt::Display for LayerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for LayerId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        // Never a path, and nothing hidden.
+        let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if !text.is_empty() && text.len() <= 64 && text.bytes().all(is_part) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::new(
+                format!("`{}` is not a layer", text.escape_debug()),
+                "letters, digits and `-`",
+            ))
+        }
+    }
+}
+
+serde_as_text!(LayerId);
+
+/// Keeps a layer or an image from being removed.
+#[derive(Debug)]
+pub struct Hold {
+    _lock: Flock<File>,
+}
+
+/// Makes an empty layer, whose root belongs to the guest's root.
+pub fn create(layout: &Layout) -> Result<(LayerId, Hold)> {
+    make_dir(&layout.layers(), 0o700, true)?;
+    loop {
+        let id = LayerId(scratch::unique());
+        let dir = id.dir(layout);
+        make_dir(&dir, 0o700, false)?;
+        // A sweeper may have come between the two lines.
+        if let Some(hold) = hold(&dir)? {
+            make_dir(&dir.join("root"), 0o755, false)?;
+            make_dir(&dir.join("work"), 0o700, false)?;
+            return Ok((id, hold));
+        }
+    }
+}
+
+fn make_dir(path: &Path, mode: u32, may_exist: bool) -> Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(err) if may_exist && err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.context(|| format!("make `{}`", path.display())),
+    }
+}
+
+/// Holds the layer or image in this directory; `None` when it is gone.
+pub fn hold(dir: &Path) -> Result<Option<Hold>> {
+    Ok(lock(dir, FlockArg::LockShared)?.map(|lock| Hold { _lock: lock }))
+}
+
+/// Holds what lies below a stack.
+pub fn hold_all(layout: &Layout, below: &[Below]) -> Result<Vec<Hold>> {
+    below
+        .iter()
+        .map(|below| {
+            hold(&below.dir(layout))?.ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("`{below}` is not there any more"))
+                    .with_hint("it was removed at the same moment; try again")
+            })
+        })
+        .collect()
+}
+
+/// The right to remove the layer or image in this directory; `None` when somebody holds it, or it is gone.
+pub fn claim(dir: &Path) -> Result<Option<Flock<File>>> {
+    lock(dir, FlockArg::LockExclusiveNonblock)
+}
+
+fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
+    let mut dir = match File::open(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.context(|| format!("open `{}`", path.display()))?,
+    };
+    let lock = loop {
+        match Flock::lock(dir, how) {
+            Ok(lock) => break lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((back, Errno::EINTR)) => {
+                crate::sys::interrupt::check()?;
+                dir = back;
+            }
+            Err((_, errno)) => return Err(Error::os(format!("lock `{}`", path.display()), errno)),
+        }
+    };
+    let ours = lock.metadata().context(|| format!("stat `{}`", path.display()))?;
+    let is_there = fs::symlink_metadata(path).is_ok_and(|there| there.ino() == ours.ino());
+    Ok(is_there.then_some(lock))
+}
+
+/// Everything that a guest's list names.
+pub fn used(layout: &Layout) -> Result<BTreeSet<Below>> {
+    let mut used = BTreeSet::new();
+    let entries = match fs::read_dir(layout.guests()) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(used),
+        other => other.context(|| format!("list `{}`", layout.guests().display()))?,
+    };
+    for entry in entries.flatten() {
+        // Also of a guest that is only half there: it is swept as a whole.
+        let Some(name) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<GuestName>().ok())
+        else {
+            continue;
+        };
+        if let Files::Overlay(stack) = files::read(layout, &name)? {
+            used.insert(Below::Layer(stack.top));
+            used.extend(stack.below);
+        }
+    }
+    Ok(used)
+}
+
+/// Removes those of `layers` that nobody uses or holds.
+pub fn remove_unused(layout: &Layout, layers: impl IntoIterator<Item = LayerId>) -> Result<Vec<LayerId>> {
+    let mut removed = Vec::new();
+    for id in layers {
+        let dir = id.dir(layout);
+        let Some(_claim) = claim(&dir)? else { continue };
+        // Looked at under the claim: who could add a reference has none without holding the layer.
+        if used(layout)?.contains(&Below::Layer(id.clone())) {
+            continue;
+        }
+        let scratch = scratch::Scratch::new(layout)?;
+        fs::rename(&dir, scratch.path().join("layer")).context(|| format!("remove `{}`", dir.display()))?;
+        removed.push(id);
+    }
+    Ok(removed)
+}
+
+/// Removes every layer that nobody uses or holds: what makers left that were killed.
+pub fn sweep(layout: &Layout) -> Result<Vec<LayerId>> {
+    let entries = match fs::read_dir(layout.layers()) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.context(|| format!("list `{}`", layout.layers().display()))?,
+    };
+    let ids: Vec<LayerId> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    remove_unused(layout, ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::files::Stack;
+
+    #[test]
+    fn a_layer_goes_when_nobody_uses_or_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::at(dir.path().join("state"));
+        layout.ensure().unwrap();
+        let (kept, hold) = create(&layout).unwrap();
+        let (below, other) = create(&layout).unwrap();
+        drop(other);
+        let stack = Stack {
+            top: kept.clone(),
+            below: vec![Below::Layer(below.clone())],
+        };
+        assert_eq!(sweep(&layout).unwrap(), vec![below]);
+        let (below, other) = create(&layout).unwrap();
+        drop((hold, other));
+        let web: GuestName = "web".parse().unwrap();
+        fs::create_dir(layout.guest_dir(&web)).unwrap();
+        let stack = Stack {
+            below: vec![Below::Layer(below.clone())],
+            ..stack
+        };
+        files::write(&layout.guest_dir(&web), &Files::Overlay(stack)).unwrap();
+        assert_eq!(sweep(&layout).unwrap(), vec![]);
+        fs::remove_dir_all(layout.guest_dir(&web)).unwrap();
+        let mut both = vec![kept, below];
+        both.sort();
+        let mut swept = sweep(&layout).unwrap();
+        swept.sort();
+        assert_eq!(swept, both);
+        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_id_is_never_a_path() {
+        for bad in ["", ".", "..", "a/b", "x\n"] {
+            assert!(bad.parse::<LayerId>().is_err(), "{bad:?}");
+        }
+    }
+}
