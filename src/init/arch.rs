@@ -100,6 +100,7 @@ numbers! {
     PPOLL = 271, 73;
     UNSHARE = 272, 97;
     SECCOMP = 317, 277;
+    GETDENTS64 = 217, 61;
     SIGNALFD4 = 289, 74;
     DUP3 = 292, 24;
     PIPE2 = 293, 59;

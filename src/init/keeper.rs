@@ -4,6 +4,7 @@
 //! (`reboot_pid_ns` in kernel/pid_namespace.c). So there has to be someone outside who sees that, and it must not be
 //! a process of the host: this keeper, process 1 of an outer PID namespace, which nothing inside can name.
 
+use crate::cgroup::clear;
 use crate::config::{Config, Own};
 use crate::console::Console;
 use crate::inner;
@@ -66,6 +67,14 @@ pub fn run(
                 });
                 if !pause(delay, signals) {
                     return 0;
+                }
+                if let Some(Err(errno)) = cgroup.map(clear) {
+                    log::event(|line| {
+                        line.push("cannot clear the cgroup of ")
+                            .text(own.path)
+                            .push(": ")
+                            .errno(errno);
+                    });
                 }
             }
             Exit::Signal(SIGINT) => {

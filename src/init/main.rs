@@ -8,7 +8,7 @@
 //! | part | owns |
 //! |---|---|
 //! | `services` | the guest without an init of its own: start, restart, reap, stop |
-//! | `keeper`, `inner`, `console` | the guest with its own init, one PID namespace further in |
+//! | `keeper`, `inner`, `console`, `cgroup` | the guest with its own init, one PID namespace further in |
 //! | `spawn`, `users` | the child that becomes a service |
 //! | `log`, `status`, `text` | what is written into the guest |
 //! | `order` | what signals mean, and back-off |
@@ -22,6 +22,7 @@
 #![no_main]
 
 mod arch;
+mod cgroup;
 mod config;
 mod console;
 mod inner;

@@ -13,6 +13,7 @@ pub const EINTR: Errno = Errno(4);
 pub const EIO: Errno = Errno(5);
 pub const EAGAIN: Errno = Errno(11);
 pub const EACCES: Errno = Errno(13);
+pub const EBUSY: Errno = Errno(16);
 pub const EEXIST: Errno = Errno(17);
 pub const ENOTDIR: Errno = Errno(20);
 pub const EINVAL: Errno = Errno(22);
@@ -28,6 +29,7 @@ pub const O_EXCL: usize = 0o200;
 pub const O_NOCTTY: usize = 0o400;
 pub const O_APPEND: usize = 0o2000;
 pub const O_NONBLOCK: usize = 0o4000;
+pub const O_DIRECTORY: usize = arch::O_DIRECTORY;
 pub const O_PATH: usize = 0o10_000_000;
 pub const O_CLOEXEC: usize = 0o2_000_000;
 
@@ -166,6 +168,27 @@ pub fn mkdir(at: At, path: &CStr, mode: usize) -> Result<()> {
 pub fn unlink(at: At, path: &CStr) -> Result<()> {
     // SAFETY: `path` is terminated and outlives the call.
     check(unsafe { syscall(arch::UNLINKAT, [at.0, path.as_ptr() as usize, 0, 0, 0, 0]) }).map(drop)
+}
+
+/// Removes an empty directory.
+pub fn rmdir(at: At, path: &CStr) -> Result<()> {
+    const AT_REMOVEDIR: usize = 0x200;
+    // SAFETY: `path` is terminated and outlives the call.
+    check(unsafe { syscall(arch::UNLINKAT, [at.0, path.as_ptr() as usize, AT_REMOVEDIR, 0, 0, 0]) }).map(drop)
+}
+
+/// The next entries of a directory as the kernel writes them (`struct linux_dirent64`); 0 at its end.
+pub fn entries(directory: &Fd, buffer: &mut [u8]) -> Result<usize> {
+    let arguments = [
+        directory.0 as usize,
+        buffer.as_mut_ptr() as usize,
+        buffer.len(),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel writes at most the buffer's length into it.
+    check(unsafe { syscall(arch::GETDENTS64, arguments) })
 }
 
 /// Renames within `at`, replacing what is there.

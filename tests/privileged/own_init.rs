@@ -11,6 +11,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_that_cannot_start_fails_the_start,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] => a_slow_start_of_an_own_init_is_waited_for,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_has_its_cgroup_and_nothing_above,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_that_handed_controllers_down_reboots,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, V2("memory"), V2("pids")] => an_own_init_limits_its_services_below_its_own_limits,
 }
 
@@ -59,6 +60,26 @@ fn busybox_init_boots_reboots_and_stops(world: &World) {
     let started = "started /sbin/init";
     assert_eq!(events, [started, "guest reboots", started, "guest halts"]);
     world.hostel(["logs", "web", "nginx"]).run().code(1).stderr_has("`nginx`");
+    destroy(world, "web");
+}
+
+/// As systemd does: its processes in cgroups below, the controllers handed down. It must not keep the next from being born.
+fn an_own_init_that_handed_controllers_down_reboots(world: &World) {
+    // Whatever controllers there are: all on a host of cgroup v2, none beside cgroup v1, where the cgroups alone must be gone.
+    let boot = r#"init = "/sbin/init", files = {
+        ["/etc/inittab"] = "::sysinit:/bin/sh /etc/boot\n::respawn:/bin/sleep 1000\n",
+        ["/etc/boot"] = "set -e; cd /sys/fs/cgroup; mkdir init.scope a a/b a/b/c\n\
+            for pid in $(cat cgroup.procs); do echo $pid > init.scope/cgroup.procs || [ ! -e /proc/$pid ]; done\n\
+            for name in $(cat cgroup.controllers); do echo +$name > cgroup.subtree_control; echo +$name > a/cgroup.subtree_control; done\n\
+            cmp cgroup.controllers cgroup.subtree_control; echo booted >> /boots\n" },"#;
+    running(world, "web", 0, boot);
+    for count in 1..4 {
+        assert_eq!(boots(world, count), "booted\n".repeat(count));
+        if count < 3 {
+            order(world, "web", &["reboot", "-f"]);
+        }
+    }
+    world.hostel(["stop", "web"]).ok();
     destroy(world, "web");
 }
 
