@@ -27,7 +27,7 @@ def contenders(place):
     return {
         "hostel": (full, "user, pid, ipc, uts, mount, cgroup; idmapped root; cgroup; BPF bind; capabilities; Landlock; masks"),
         "hostel, as bubblewrap": (common, "the same without BPF bind"),
-        "C floor": ([place.floor, root, str(place.cgroup), str(XID + 1), "/bin/true"], "the kernel calls of `hostel`"),
+        "C floor": ([place.floor, root, str(place.cgroup), str(XID + 1), "/bin/true"], "the kernel calls of `hostel`, but for its BPF maps"),
         "C floor, bare": ([place.floor, "-b", root, "/bin/true"], "pid, ipc, uts, mount; pivot, /proc"),
         "unshare": (["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--root", root,
                      "--mount-proc", "/bin/true"], "pid, ipc, uts, mount, cgroup; chroot, /proc"),
