@@ -36,7 +36,11 @@ pub fn clone(
     progress: &dyn Progress,
 ) -> Result<Applied> {
     let applied = observe::applied(host, source)?;
-    let spec = spec_of(host, &applied, name, options)?;
+    let mut spec = like(&applied.spec, name, options)?;
+    if spec.storage.is_none() {
+        let files = crate::storage::files::read(&host.layout, source)?;
+        spec.storage = Some(files.storage());
+    }
     host.layout.ensure()?;
     if !applied.spec.hooks.is_empty() {
         progress.warning(&format!(
@@ -49,8 +53,7 @@ pub fn clone(
 }
 
 /// The source's specification with what must differ.
-fn spec_of(host: &Host, source: &Applied, name: &GuestName, options: CloneOptions) -> Result<Spec> {
-    let from = &source.spec;
+pub fn like(from: &Spec, name: &GuestName, options: CloneOptions) -> Result<Spec> {
     if name == &from.name {
         return Err(Error::new(
             Kind::Usage,
@@ -68,8 +71,7 @@ fn spec_of(host: &Host, source: &Applied, name: &GuestName, options: CloneOption
         hooks: BTreeMap::new(),
         ..from.clone()
     };
-    let files = crate::storage::files::read(&host.layout, &from.name)?;
-    spec.storage = options.storage.or(from.storage).or(Some(files.storage()));
+    spec.storage = options.storage.or(from.storage);
     let has_addresses =
         !from.net.address.is_empty() && matches!(from.net.mode, NetMode::Bind | NetMode::Private);
     if has_addresses {

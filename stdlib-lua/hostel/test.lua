@@ -29,6 +29,11 @@ local t = {
   replace = spy.replace,
 }
 
+-- A workflow, run on a fake host. Loaded when it is wanted: most tests want recipes.
+function t.flow(workflow, options)
+  return require "hostel.test.flow"(workflow, options)
+end
+
 -- A group of tests. The body runs at once, and declares them.
 function t.describe(name, body)
   local inside, above = host.begin(name, body)

@@ -1,4 +1,4 @@
-//! hostel's own Lua, under `hostel test`.
+//! hostel's own Lua and the tests among the examples, under `hostel test`.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 #[test]
 fn the_tests_of_the_stdlib_hold() {
     let output = Command::new(env!("CARGO_BIN_EXE_hostel"))
-        .args(["test", "tests/stdlib"])
+        .args(["test", "tests/stdlib", "examples"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

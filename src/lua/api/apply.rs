@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use mlua::{Lua, Table, Value};
+use mlua::{IntoLuaMulti as _, Lua, MultiValue, Table, Value};
 use serde::Deserialize;
 
 use super::command::flush;
 use super::failure::{check, raise, text};
-use super::flow::effect;
+use super::stage::effect;
 use super::take::options;
 use crate::error::Context as _;
 use crate::guest::{GuestName, schema};
@@ -38,14 +38,17 @@ impl Watcher for Silent {
     fn done(&self, _action: &Action) {}
 }
 
-pub(super) fn apply(lua: &Lua, (recipe, table): (Value, Option<Table>)) -> mlua::Result<Table> {
+pub(super) fn apply(lua: &Lua, (recipe, table): (Value, Option<Table>)) -> mlua::Result<MultiValue> {
     let recipe = PathBuf::from(text("apply", "the recipe", &recipe)?);
     let options: Options = match &table {
         Some(table) => options("apply", table, &schema::APPLY)?,
         None => Options::default(),
     };
     check(lua)?;
-    effect(lua, "apply")?;
+    let asked = (recipe.as_os_str().to_string_lossy(), table);
+    if let Some(answer) = effect(lua, "hostel.apply", None, asked)? {
+        return Ok(answer);
+    }
     flush(lua);
     let plan = carry_out(&recipe, options).map_err(|err| raise(lua, "apply", &err))?;
     let done = lua.create_table()?;
@@ -55,7 +58,7 @@ pub(super) fn apply(lua: &Lua, (recipe, table): (Value, Option<Table>)) -> mlua:
         entry.set("verb", action.verb.to_string())?;
         done.push(entry)?;
     }
-    Ok(done)
+    done.into_lua_multi(lua)
 }
 
 fn carry_out(recipe: &std::path::Path, options: Options) -> crate::Result<Plan> {

@@ -81,6 +81,12 @@ impl Arguments {
         self.0.iter().map(Argument::option).collect()
     }
 
+    /// What an argument is, if there is one of this name.
+    pub(in crate::lua) fn kind(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|argument| argument.name == name)?;
+        Some(&found.kind)
+    }
+
     /// What was typed, as it is kept in the journal.
     pub(in crate::lua) fn typed(&self, matches: &clap::ArgMatches) -> Json {
         let mut typed = serde_json::Map::new();

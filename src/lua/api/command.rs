@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::deadline::bound;
 use super::failure::{check, interrupted, mistake, raise};
-use super::flow::effect;
 use super::streams::{Captured, Streams};
 use super::take::options;
 use crate::guest::Span;
@@ -111,8 +110,6 @@ fn named(lua: &Lua, table: &Table) -> mlua::Result<Table> {
 
 /// Runs a command in what runs already. The outer result is what cannot be expected, the inner one what the kernel says.
 pub(super) fn exec(lua: &Lua, word: &str, whom: &Whom, run: Run) -> mlua::Result<crate::Result<Table>> {
-    check(lua)?;
-    effect(lua, word)?;
     flush(lua);
     let user = match run.user.as_deref().map(str::parse) {
         None => None,

@@ -2,14 +2,14 @@
 //! shows the steps and needs no root. `hostel.bind { ... }`, `hostel.chroot(dir)`, `hostel.caps { ... }` and
 //! `hostel.limit { ... }` begin a context with that one confinement.
 
-use mlua::{AnyUserData, Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
+use mlua::{AnyUserData, IntoLuaMulti as _, Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
 use serde::Deserialize;
 
 use super::command::{self, Run};
 use super::confine::{WORDS, confine};
 use super::deadline::bound;
 use super::failure::{check, mistake, raise};
-use super::flow::effect;
+use super::stage::effect;
 use super::streams::Streams;
 use super::take::options;
 use crate::guest::{Context, Hostname, Identity, Isolate, Xid, schema};
@@ -129,10 +129,16 @@ impl UserData for Described {
         });
         methods.add_method("run", |lua, this, command: Value| {
             let run = Run::take(lua, "run", &command, &schema::RUN)?;
-            match &this.join {
+            check(lua)?;
+            let joined = this.join.as_ref().map(ToString::to_string);
+            if let Some(answer) = effect(lua, "context:run", joined.as_deref(), command)? {
+                return Ok(answer);
+            }
+            let ended = match &this.join {
                 Some(whom) => command::exec(lua, "run", whom, run)?.map_err(|err| raise(lua, "run", &err)),
                 None => run_in(lua, &this.context, run),
-            }
+            };
+            ended?.into_lua_multi(lua)
         });
         // Everything of a context is gone when `run` returns; there is nothing left to close.
         methods.add_method("close", |_, _, ()| Ok(()));
@@ -167,8 +173,6 @@ fn plan(lua: &Lua, steps: Vec<String>) -> mlua::Result<Table> {
 }
 
 fn run_in(lua: &Lua, context: &Context, run: Run) -> mlua::Result<Table> {
-    check(lua)?;
-    effect(lua, "run")?;
     command::flush(lua);
     let failed = |err: crate::Error| raise(lua, "run", &err);
     let (fds, copier) = if run.is_captured {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mlua::{Lua, Table, Value};
+use mlua::{IntoLuaMulti as _, Lua, MultiValue, Table, Value};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use super::command::{argv, flush};
 use super::deadline::within;
 use super::failure::{check, mistake, raise};
-use super::flow::effect;
+use super::stage::effect;
 use super::take::options;
 use crate::error::{Context as _, Error, Result};
 use crate::guest::schema::{Record, Type, field, scalars as s};
@@ -103,7 +103,7 @@ pub(in crate::lua) fn module(lua: &Lua) -> mlua::Result<Table> {
     Ok(module)
 }
 
-fn run(lua: &Lua, command: &Value) -> mlua::Result<Table> {
+fn run(lua: &Lua, command: &Value) -> mlua::Result<MultiValue> {
     let Value::Table(table) = command else {
         let message = format!(
             "takes a table such as {{ \"id\", \"-u\" }}, not {}",
@@ -121,7 +121,9 @@ fn run(lua: &Lua, command: &Value) -> mlua::Result<Table> {
     }
     let options: Options = options("run", &named, &OPTIONS)?;
     check(lua)?;
-    effect(lua, "run")?;
+    if let Some(answer) = effect(lua, "exec.run", None, command)? {
+        return Ok(answer);
+    }
     flush(lua);
     let patience = within(lua, options.timeout.map_or(PATIENCE, Span::duration));
     let outcome = carry_out(&words, &options, patience).map_err(|err| raise(lua, "run", &err))?;
@@ -137,7 +139,7 @@ fn run(lua: &Lua, command: &Value) -> mlua::Result<Table> {
     result.set("truncated", outcome.is_cut)?;
     result.set("stdout", lua.create_string(stdout)?)?;
     result.set("stderr", lua.create_string(stderr)?)?;
-    Ok(result)
+    result.into_lua_multi(lua)
 }
 
 fn carry_out(words: &[String], options: &Options, patience: Duration) -> Result<Outcome> {

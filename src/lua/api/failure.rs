@@ -26,6 +26,11 @@ impl Failure {
         self.kind
     }
 
+    /// A failure that a test makes up.
+    pub(in crate::lua) fn new(lua: &Lua, kind: Kind, message: String) -> Self {
+        Self::of(lua, &Error::new(kind, message))
+    }
+
     fn of(lua: &Lua, err: &Error) -> Self {
         Self {
             kind: err.kind(),

@@ -25,7 +25,7 @@ use crate::sys::interrupt;
 pub(in crate::lua) struct Planning(Cell<bool>);
 
 /// Fails in a plan: what stands outside of a step must be without effect.
-pub(super) fn effect(lua: &Lua, word: &str) -> mlua::Result<()> {
+pub(super) fn planned(lua: &Lua, word: &str) -> mlua::Result<()> {
     if lua
         .app_data_ref::<Planning>()
         .is_some_and(|planning| planning.0.get())

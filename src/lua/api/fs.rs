@@ -5,13 +5,13 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use mlua::{Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
+use mlua::{IntoLuaMulti as _, Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::failure::{check, mistake, or_failure, text};
-use super::flow::effect;
+use super::stage::effect;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::storage::Inside;
 use crate::sys::open::in_root;
@@ -135,26 +135,28 @@ impl UserData for Root {
             "write",
             |lua, this, (path, content, options): (Value, mlua::LuaString, Option<Table>)| {
                 check(lua)?;
-                effect(lua, "write")?;
+                let asked = (path.clone(), content.clone(), options.clone());
                 let path = below("write", &path)?;
                 let mode = mode("write", options.as_ref(), 0o644)?;
-                or_failure(
-                    lua,
-                    this.write(&path, &content.as_bytes(), mode)
-                        .map(|()| true)
-                        .map_err(kind),
-                )
+                if let Some(answer) = effect(lua, "files:write", Some(&this.shown), asked)? {
+                    return Ok(answer);
+                }
+                let written = this.write(&path, &content.as_bytes(), mode);
+                or_failure(lua, written.map(|()| true).map_err(kind))?.into_lua_multi(lua)
             },
         );
         methods.add_method("copy", |lua, this, (from, to): (Value, Value)| {
             check(lua)?;
-            effect(lua, "copy")?;
+            let asked = (from.clone(), to.clone());
             let (from, to) = (below("copy", &from)?, below("copy", &to)?);
+            if let Some(answer) = effect(lua, "files:copy", Some(&this.shown), asked)? {
+                return Ok(answer);
+            }
             let copied = this.stat(&from).and_then(|stat| {
                 let content = this.inside.read_file(&from, MOST)?;
                 this.write(&to, &content, stat.st_mode & 0o7777).map(|()| true)
             });
-            or_failure(lua, copied.map_err(kind))
+            or_failure(lua, copied.map_err(kind))?.into_lua_multi(lua)
         });
         methods.add_method("list", |lua, this, path: Option<Value>| {
             check(lua)?;
@@ -163,19 +165,23 @@ impl UserData for Root {
         });
         methods.add_method("mkdir", |lua, this, (path, options): (Value, Option<Table>)| {
             check(lua)?;
-            effect(lua, "mkdir")?;
+            let asked = (path.clone(), options.clone());
             let path = below("mkdir", &path)?;
             let mode = mode("mkdir", options.as_ref(), 0o755)?;
-            or_failure(
-                lua,
-                this.inside.make_dir_all(&path, mode).map(|_| true).map_err(kind),
-            )
+            if let Some(answer) = effect(lua, "files:mkdir", Some(&this.shown), asked)? {
+                return Ok(answer);
+            }
+            let done = this.inside.make_dir_all(&path, mode);
+            or_failure(lua, done.map(|_| true).map_err(kind))?.into_lua_multi(lua)
         });
         methods.add_method("remove", |lua, this, path: Value| {
             check(lua)?;
-            effect(lua, "remove")?;
+            let asked = path.clone();
             let path = below("remove", &path)?;
-            or_failure(lua, this.inside.remove(&path).map_err(kind))
+            if let Some(answer) = effect(lua, "files:remove", Some(&this.shown), asked)? {
+                return Ok(answer);
+            }
+            or_failure(lua, this.inside.remove(&path).map_err(kind))?.into_lua_multi(lua)
         });
         methods.add_method("exists", |lua, this, path: Value| {
             let path = below("exists", &path)?;

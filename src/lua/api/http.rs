@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
-use mlua::{Lua, Table, Value};
+use mlua::{IntoLuaMulti as _, Lua, MultiValue, Table, Value};
 use ureq::http::{Request, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -11,8 +11,8 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::deadline::within;
 use super::failure::{check, mistake, or_failure, text};
-use super::flow::effect;
 use super::json;
+use super::stage::effect;
 use super::take::options;
 use crate::error::{Error, Kind, Result};
 use crate::guest::schema::{Record, Type, field, scalars as s};
@@ -106,10 +106,11 @@ fn request(
     method: &str,
     url: &Value,
     table: Option<Table>,
-) -> mlua::Result<(Option<Table>, Option<super::Failure>)> {
+) -> mlua::Result<MultiValue> {
     let url = text(word, "the address", url)?;
     let mut body = None;
     let mut given = Options::default();
+    let asked = table.clone();
     if let Some(table) = table {
         let rest = lua.create_table()?;
         for pair in table.pairs::<Value, Value>() {
@@ -143,7 +144,9 @@ fn request(
         ));
     }
     check(lua)?;
-    effect(lua, word)?;
+    if let Some(answer) = effect(lua, &format!("http.{word}"), None, (url.as_str(), asked))? {
+        return Ok(answer);
+    }
     let patience = match &given.timeout {
         Some(span) => span.duration(),
         None => Duration::from_secs_f64(PATIENCE),
@@ -153,7 +156,7 @@ fn request(
     check(lua)?;
     let answer = match answer {
         Ok(answer) => answer,
-        Err(err) => return or_failure(lua, Err(err)),
+        Err(err) => return or_failure::<Table>(lua, Err(err))?.into_lua_multi(lua),
     };
     let result = lua.create_table()?;
     result.set("status", answer.status)?;
@@ -164,7 +167,7 @@ fn request(
     }
     result.set("headers", headers)?;
     result.set("body", lua.create_string(answer.body)?)?;
-    Ok((Some(result), None))
+    result.into_lua_multi(lua)
 }
 
 fn ask(method: &str, url: &str, options: Options, patience: Duration) -> Result<Answer> {

@@ -17,6 +17,7 @@ pub(super) mod fs;
 pub(super) mod guest;
 mod http;
 pub(super) mod json;
+pub(super) mod stage;
 mod streams;
 mod take;
 pub(super) mod tcp;

@@ -4,11 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
-use mlua::{Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
+use mlua::{IntoLuaMulti as _, Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
 
 use super::deadline::within;
 use super::failure::{check, mistake, or_failure, text};
-use super::flow::effect;
+use super::stage::effect;
 use super::time;
 use crate::error::{Error, Kind, Result};
 use crate::sys::interrupt;
@@ -32,28 +32,36 @@ pub(in crate::lua) fn module(lua: &Lua) -> mlua::Result<Table> {
         "connect",
         lua.create_function(|lua, (host, port, timeout): (Value, u16, Value)| {
             check(lua)?;
-            effect(lua, "connect")?;
             let host = text("connect", "the host", &host)?;
             let patience = patience(lua, "connect", &timeout)?;
+            if let Some(answer) = effect(lua, "tcp.connect", None, (host.as_str(), port, timeout))? {
+                return Ok(answer);
+            }
             let connected = connect(&host, port, patience).map(|stream| Connection {
                 stream: Some(stream),
                 peer: format!("{host}:{port}"),
             });
-            or_failure(lua, connected)
+            or_failure(lua, connected)?.into_lua_multi(lua)
         })?,
     )?;
     module.set(
         "wait_open",
         lua.create_function(|lua, (host, port, timeout): (Value, u16, Value)| {
             check(lua)?;
-            effect(lua, "wait_open")?;
             let host = text("wait_open", "the host", &host)?;
-            let over = Instant::now() + patience(lua, "wait_open", &timeout)?;
+            let patience = patience(lua, "wait_open", &timeout)?;
+            if let Some(answer) = effect(lua, "tcp.wait_open", None, (host.as_str(), port, timeout))? {
+                return Ok(answer);
+            }
+            let over = Instant::now() + patience;
             loop {
                 let left = over.saturating_duration_since(Instant::now());
                 match connect(&host, port, left.max(Duration::from_millis(1))) {
-                    Ok(_) => return Ok((Some(true), None)),
-                    Err(err) if left.is_zero() => return or_failure(lua, Err(err.with_kind(Kind::Timeout))),
+                    Ok(_) => return true.into_lua_multi(lua),
+                    Err(err) if left.is_zero() => {
+                        return or_failure::<bool>(lua, Err(err.with_kind(Kind::Timeout)))?
+                            .into_lua_multi(lua);
+                    }
                     Err(_) => time::sleep(lua, PAUSE.min(left))?,
                 }
             }

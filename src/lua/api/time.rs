@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use mlua::{Lua, Table, Value};
+use mlua::{FromLuaMulti as _, Lua, MultiValue, Table, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::failure::{check, mistake, or_failure, text};
-use super::flow::effect;
+use super::stage::{effect, rehearsed};
 use crate::error::{Error, Kind};
 use crate::guest::Span;
 use crate::lua::read::described;
@@ -18,7 +18,10 @@ pub(in crate::lua) fn module(lua: &Lua) -> mlua::Result<Table> {
     let begun = Instant::now();
     module.set(
         "now",
-        lua.create_function(|_, ()| {
+        lua.create_function(|lua, ()| {
+            if let Some(answer) = rehearsed(lua, "time.now", None, ())? {
+                return f64::from_lua_multi(answer, lua);
+            }
             let now = OffsetDateTime::now_utc();
             #[expect(
                 clippy::cast_precision_loss,
@@ -29,7 +32,10 @@ pub(in crate::lua) fn module(lua: &Lua) -> mlua::Result<Table> {
     )?;
     module.set(
         "monotonic",
-        lua.create_function(move |_, ()| Ok(begun.elapsed().as_secs_f64()))?,
+        lua.create_function(move |lua, ()| match rehearsed(lua, "time.monotonic", None, ())? {
+            Some(answer) => f64::from_lua_multi(answer, lua),
+            None => Ok(begun.elapsed().as_secs_f64()),
+        })?,
     )?;
     module.set(
         "format",
@@ -80,9 +86,12 @@ pub(in crate::lua) fn module(lua: &Lua) -> mlua::Result<Table> {
     module.set(
         "sleep",
         lua.create_function(|lua, span: Value| {
-            effect(lua, "sleep")?;
             let span = seconds("sleep", &span)?;
-            sleep(lua, Duration::try_from_secs_f64(span).unwrap_or_default())
+            if let Some(answer) = effect(lua, "time.sleep", None, span)? {
+                return Ok(answer);
+            }
+            sleep(lua, Duration::try_from_secs_f64(span).unwrap_or_default())?;
+            Ok(MultiValue::new())
         })?,
     )?;
     Ok(module)

@@ -141,6 +141,22 @@ static ENTRIES: &[Entry] = &[
         "t.hook(\"web.lua\", \"web\", \"pre_start\", { answers = { exec = { stdout = \"vg0\" } } })",
     ),
     function(
+        "t.flow",
+        &[
+            param("workflow", "string|hostel.Workflow", "Its path, or what `flow.define` gives."),
+            param(
+                "options",
+                "{ args: table, host: hostel.FakeHost, answers: table<string, any>, fail: string|integer|table, fail_undo: string|integer|table, kill: string|integer|{ before: string|integer, inside: string|integer, after: string|integer, undo: string|integer }, force: boolean }",
+                "`args` as on a command line. `host`: without it, one on which the guests among the arguments run. `answers`: what each call is answered, by its name as it is documented, such as `guest:exec` or `http.get`: a table, a list of them (one a call, the last for ever), or a function such as a spy; `{ error = \"...\" }` raises, `{ err = \"...\", kind = \"timeout\" }` gives nil and why. `fail`: the step that fails, by name or number, or a table by step: a message, or `{ message, times, after, late, interrupt }` (`times` tries, after its work is done, by its deadline, by Ctrl-C); `fail_undo` is the same for undos. `kill`: the step in which hostel is killed, its work done and not yet in the journal; or the moment: before its work, inside, after it is in the journal, in its undo.",
+            )
+            .or("{}"),
+        ],
+        "hostel.Rehearsal",
+        "Runs a workflow by the real engine on a fake host, and with a clock that only moves when it waits. Nothing of the host is changed and nobody is reached: commands succeed and say nothing, files are left as they are, and what has no answer that could be guessed, such as `http.get`, fails the test.",
+        "t.flow(\"migrate.lua\", { args = { guest = \"web\" }, fail = { copy = \"no space\" } })",
+    )
+    .errors("E0406 for a step that the run never came to, and for a call without an answer."),
+    function(
         "t.spy",
         &[param("inner", "function", "What a call does.").or("nil")],
         "hostel.Spy",
@@ -228,6 +244,47 @@ static ENTRIES: &[Entry] = &[
         "host:left()",
     ),
     function(
+        "rehearsal:step",
+        &[param("step", "string|integer", "Its name, or its number from 1.")],
+        "table?",
+        "A step as the journal has it: `name`, `state`, `tries`, `value`, `error`.",
+        "run:step(\"copy\").state",
+    ),
+    function(
+        "rehearsal:called",
+        &[param("call", "string", "The name of a call, as it is documented.")],
+        "{ name: string, subject: string?, args: any[], step: string?, undo: boolean? }[]",
+        "The calls of this name in their order: of which guest, with what, by which step.",
+        "run:called(\"guest:stop\")[1].subject",
+    )
+    .errors("E0406 for what no workflow can call."),
+    function(
+        "rehearsal:resume",
+        &[param(
+            "options",
+            "{ answers: table, fail: any, fail_undo: any, kill: any, force: boolean }",
+            "As those of `t.flow`. Without `answers`, those it had.",
+        )
+        .or("{}")],
+        "hostel.Rehearsal",
+        "What `hostel flow resume` makes of it, on the same host: a run of its own.",
+        "run:resume().state",
+    )
+    .errors("E0406 for a run that cannot go on."),
+    function(
+        "rehearsal:undo",
+        &[param(
+            "options",
+            "{ answers: table, fail_undo: any, kill: any, force: boolean }",
+            "As those of `t.flow`. Without `answers`, those it had.",
+        )
+        .or("{}")],
+        "hostel.Rehearsal",
+        "What `hostel flow undo` makes of it, on the same host: a run of its own.",
+        "run:undo().undone",
+    )
+    .errors("E0406 for a run that cannot be undone."),
+    function(
         "plan:guest",
         &[param("name", "string", "A guest.")],
         "table?",
@@ -279,6 +336,40 @@ static CLASSES: &[Class] = &[
         fields: &[
             member("memory", "integer?", "How much it has, in bytes."),
             member("cpus", "integer", "How many processors."),
+        ],
+        sample: None,
+    },
+    Class {
+        name: "Rehearsal",
+        word: "rehearsal",
+        doc: "A workflow that was run in a test. As text: how it ended, and what ran.",
+        fields: &[
+            member(
+                "state",
+                "string",
+                "How it ended: done, undone, undo_failed, failed (behind its commit), killed.",
+            ),
+            member("error", "string?", "What it failed with."),
+            member(
+                "ran",
+                "string[]",
+                "The steps that ran, in order; one that was tried twice is there twice.",
+            ),
+            member("undone", "string[]", "The steps whose undo ran, in order."),
+            member("order", "string[]", "Both, in one order: `copy`, `undo copy`."),
+            member(
+                "steps",
+                "table[]",
+                "The journal, as it is when the run has ended.",
+            ),
+            member(
+                "calls",
+                "table[]",
+                "What it called, as `rehearsal:called` has it.",
+            ),
+            member("said", "string[]", "What it told the operator, a line each."),
+            member("seconds", "number", "How long it waited, in seconds."),
+            member("host", "hostel.FakeHost", "The host as it is now."),
         ],
         sample: None,
     },

@@ -69,7 +69,7 @@ fn load(path: &Path, options: &Options) -> Result<Loaded, Diagnostics> {
     let vm = script::machine(state, &Args::default()).map_err(internal)?;
     let file = File::new(path.to_owned(), folder, options.clone());
     let shared = Rc::new(RefCell::new(file));
-    words::add(&vm.lua, &shared).map_err(internal)?;
+    words::add(&vm, &shared).map_err(internal)?;
     if options.coverage {
         coverage::watch(&vm.lua, &shared).map_err(internal)?;
     }

@@ -43,6 +43,7 @@ pub(in crate::lua) struct FakeHost {
     landlock: u32,
     memory: Option<Bytes>,
     cpus: u16,
+    pub(super) paused: BTreeSet<GuestName>,
 }
 
 impl FakeHost {
@@ -50,7 +51,7 @@ impl FakeHost {
     pub(super) const RECIPE: &'static str = "recipe.lua";
 
     /// The same refusals as before a start: the limits and the sockets that this host cannot confine.
-    fn refuse(&self, spec: &Spec) -> crate::Result<()> {
+    pub(super) fn refuse(&self, spec: &Spec) -> crate::Result<()> {
         let unnamed = || -> crate::Result<()> {
             self.cgroups.unified()?;
             self.cgroups.require(&spec.limits)?;
@@ -64,7 +65,7 @@ impl FakeHost {
     }
 
     /// The number that a guest gets: the wanted one, the one it has, or the lowest that is free.
-    fn xid(&self, spec: &Spec) -> crate::Result<Xid> {
+    pub(super) fn xid(&self, spec: &Spec) -> crate::Result<Xid> {
         if let Some(xid) = spec.xid {
             return Ok(xid);
         }
@@ -76,10 +77,11 @@ impl FakeHost {
         Ok(Xid::new(free.unwrap_or(Xid::MAX.get()))?)
     }
 
-    fn carry_out(&mut self, action: &Action, spec: Option<&Spec>) -> crate::Result<()> {
+    pub(super) fn carry_out(&mut self, action: &Action, spec: Option<&Spec>) -> crate::Result<()> {
         let name = &action.guest;
         match (action.verb, spec) {
             (Verb::Destroy, _) => {
+                self.paused.remove(name);
                 self.facts.remove(name);
             }
             (verb, Some(spec)) => {
@@ -100,6 +102,22 @@ impl FakeHost {
         Ok(())
     }
 
+    /// A guest that is there already, and runs.
+    pub(super) fn create(&mut self, spec: &Spec) -> crate::Result<()> {
+        let action = Action {
+            guest: spec.name.clone(),
+            verb: Verb::Create,
+            changes: Vec::new(),
+            after: Vec::new(),
+        };
+        self.carry_out(&action, Some(spec))
+    }
+
+    /// Refuses limits that this host cannot keep.
+    pub(super) fn require(&self, limits: &crate::guest::Limits) -> crate::Result<()> {
+        self.cgroups.require(limits)
+    }
+
     fn fact(&mut self, word: &str, name: &str) -> mlua::Result<&mut Fact> {
         let known = name.parse::<GuestName>().ok();
         known.and_then(|name| self.facts.get_mut(&name)).ok_or_else(|| {
@@ -109,6 +127,11 @@ impl FakeHost {
             )
         })
     }
+}
+
+/// One with nothing on it, as `t.fake_host()` makes it.
+pub(super) fn fake() -> mlua::Result<FakeHost> {
+    fake_host(&Lua::new(), None)
 }
 
 /// `t.fake_host { memory = "64G", cpus = 8, kernel = "6.12", cgroup = "v2", guests = fleet }`.
@@ -193,17 +216,11 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
             .map_or(0, |(_, abi)| *abi),
         memory,
         cpus: description.cpus,
+        paused: BTreeSet::new(),
     };
     if !guests.is_nil() {
         for spec in specs(lua, "fake_host", &guests)? {
-            let action = Action {
-                guest: spec.name.clone(),
-                verb: Verb::Create,
-                changes: Vec::new(),
-                after: Vec::new(),
-            };
-            host.carry_out(&action, Some(&spec))
-                .map_err(|err| raised("fake_host", &err))?;
+            host.create(&spec).map_err(|err| raised("fake_host", &err))?;
         }
     }
     Ok(host)
@@ -249,7 +266,8 @@ impl UserData for FakeHost {
             Ok(this.fact("xid", &name)?.xid.get())
         });
         methods.add_method_mut("stop", |_, this, name: String| {
-            this.fact("stop", &name)?.started = None;
+            let name = this.fact("stop", &name)?.spec.name.clone();
+            this.set_up(&name, false);
             Ok(())
         });
         methods.add_method_mut("start", |_, this, name: String| {

@@ -12,10 +12,12 @@ mod coverage;
 mod discover;
 mod file;
 mod golden;
+mod guest;
 mod hook;
 mod host;
 mod lines;
 mod recipe;
+mod rehearsal;
 mod tree;
 mod words;
 

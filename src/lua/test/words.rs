@@ -7,13 +7,13 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use super::file::Skipped;
 use super::golden::{self, Compared};
 use super::tree::{File, Group, Mode, Shared, Test};
-use super::{hook, host, recipe};
+use super::{hook, host, recipe, rehearsal};
 use crate::Kind;
 use crate::guest::Bytes;
 use crate::lua::diagnostic::Code;
 use crate::lua::read::described;
 use crate::lua::state::Raised;
-use crate::lua::vm::caller;
+use crate::lua::vm::{Vm, caller};
 
 /// What the tests of one file may print; more is cut.
 const LINES: usize = 10_000;
@@ -26,11 +26,13 @@ pub(super) fn misuse(word: &str, message: impl std::fmt::Display) -> mlua::Error
         .into()
 }
 
-pub(super) fn add(lua: &Lua, shared: &Shared) -> mlua::Result<()> {
+pub(super) fn add(vm: &Vm, shared: &Shared) -> mlua::Result<()> {
+    let lua = &vm.lua;
     let module = lua.create_table()?;
     declarations(lua, &module, shared)?;
     expectations(lua, &module, shared)?;
     recipes(lua, &module, shared)?;
+    rehearsal::add(vm, &module, shared)?;
     lua.register_module("hostel.test.host", module)?;
     // What a test prints is shown with it.
     let file = Rc::clone(shared);

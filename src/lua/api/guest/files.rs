@@ -22,34 +22,40 @@ struct Differences {
     storage: Option<Storage>,
 }
 
+/// What a clone does not have from its source.
+pub(in crate::lua) fn differences(table: Option<&Table>) -> mlua::Result<CloneOptions> {
+    let differences: Differences = match table {
+        Some(table) => options("clone", table, &schema::CLONE)?,
+        None => Differences::default(),
+    };
+    Ok(CloneOptions {
+        xid: differences.xid,
+        hostname: differences.hostname,
+        addresses: differences.address,
+        storage: differences.storage,
+    })
+}
+
 pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
     methods.add_method("clone", |lua, this, (name, table): (Value, Option<Table>)| {
         let name: GuestName = text("clone", "the name", &name)?
             .parse()
             .map_err(|invalid: Invalid| mistake("clone", invalid.message))?;
-        let differences: Differences = match &table {
-            Some(table) => options("clone", table, &schema::CLONE)?,
-            None => Differences::default(),
-        };
-        let options = CloneOptions {
-            xid: differences.xid,
-            hostname: differences.hostname,
-            addresses: differences.address,
-            storage: differences.storage,
-        };
-        act(lua, "clone", |host| {
+        let options = differences(table.as_ref())?;
+        act(lua, this, "clone", (name.as_str(), table), |host| {
             let applied = clone::clone(host, &this.name, &name, options, &to_stderr(), &Silent)?;
             Ok(Handle {
-                name,
+                name: name.clone(),
                 xid: Some(applied.xid),
             })
         })
     });
     methods.add_method("convert", |lua, this, storage: Value| {
-        let storage: Storage = text("convert", "the storage", &storage)?
+        let given = text("convert", "the storage", &storage)?;
+        let storage: Storage = given
             .parse()
             .map_err(|invalid: Invalid| mistake("convert", invalid.message))?;
-        act(lua, "convert", |host| {
+        act(lua, this, "convert", given, |host| {
             convert::convert(host, &this.name, storage, &Silent)
         })
     });

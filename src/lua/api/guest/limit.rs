@@ -13,7 +13,7 @@ use crate::lua::read::described;
 const NONE: &str = "max";
 
 /// The changes that a table says, by the schema of a recipe's limits.
-pub(super) fn changes(lua: &Lua, limits: &Value) -> mlua::Result<Vec<LimitChange>> {
+pub(in crate::lua) fn changes(lua: &Lua, limits: &Value) -> mlua::Result<Vec<LimitChange>> {
     let Value::Table(table) = limits else {
         return Err(mistake(
             "limit",

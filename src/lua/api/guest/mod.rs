@@ -1,14 +1,17 @@
 //! `hostel.guest "web"` and `hostel.guests()`: guests that were applied, and what can be done with them.
 
-mod files;
-mod limit;
+pub(in crate::lua) mod files;
+pub(in crate::lua) mod limit;
 mod verbs;
 
-use mlua::{Lua, LuaSerdeExt as _, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{
+    IntoLua, IntoLuaMulti, Lua, LuaSerdeExt as _, MetaMethod, MultiValue, Table, UserData, UserDataFields,
+    UserDataMethods, Value,
+};
 
 use super::command::{self, Run};
-use super::failure::{Outcome, check, mistake, or_absent, raise, text};
-use super::flow::effect;
+use super::failure::{check, mistake, or_absent, raise, text};
+use super::stage::{effect, rehearsed};
 use crate::guest::{GuestName, Xid, schema};
 use crate::life::exec::Whom;
 use crate::life::{Host, observe};
@@ -16,9 +19,9 @@ use crate::storage::state;
 
 /// A guest that was applied.
 pub(in crate::lua) struct Handle {
-    pub(super) name: GuestName,
+    pub(in crate::lua) name: GuestName,
     /// `None` when only the name was given, as in a plan.
-    pub(super) xid: Option<Xid>,
+    pub(in crate::lua) xid: Option<Xid>,
 }
 
 /// A guest from a workflow's journal. It may be gone: its methods say so.
@@ -41,10 +44,16 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
         let name: GuestName = text("guest", "the name", &name)?
             .parse()
             .map_err(|invalid: crate::guest::Invalid| mistake("guest", invalid.message))?;
-        or_absent(lua, "guest", find(&name))
+        if let Some(answer) = rehearsed(lua, "hostel.guest", None, name.as_str())? {
+            return Ok(answer);
+        }
+        or_absent(lua, "guest", find(&name))?.into_lua_multi(lua)
     })?;
     module.set("guest", one)?;
     let all = lua.create_function(|lua, ()| {
+        if let Some(answer) = rehearsed(lua, "hostel.guests", None, ())? {
+            return Ok(answer);
+        }
         let list = || -> crate::Result<Vec<Handle>> {
             let names = state::list(&Host::open()?.layout)?;
             // One that is destroyed in between is not there.
@@ -57,7 +66,7 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
                 .collect()
         };
         let guests = list().map_err(|err| raise(lua, "guests", &err))?;
-        lua.create_sequence_from(guests)
+        lua.create_sequence_from(guests)?.into_lua_multi(lua)
     })?;
     module.set("guests", all)
 }
@@ -71,13 +80,41 @@ fn find(name: &GuestName) -> crate::Result<Handle> {
 }
 
 /// A verb: refused once a signal has come, `nil, err` for what is not there or not in the state for it.
-fn act<T>(lua: &Lua, word: &str, verb: impl FnOnce(&Host) -> crate::Result<T>) -> Outcome<T> {
-    check(lua)?;
-    if word != "status" {
-        effect(lua, word)?;
+fn act<T: IntoLua>(
+    lua: &Lua,
+    guest: &Handle,
+    word: &str,
+    given: impl IntoLuaMulti,
+    verb: impl FnOnce(&Host) -> crate::Result<T>,
+) -> mlua::Result<MultiValue> {
+    if let Some(answer) = guest.asked(lua, word, given)? {
+        return Ok(answer);
     }
     command::flush(lua);
-    or_absent(lua, word, Host::open().and_then(|host| verb(&host)))
+    or_absent(lua, word, Host::open().and_then(|host| verb(&host)))?.into_lua_multi(lua)
+}
+
+impl Handle {
+    /// What a rehearsal answers; a plan and a signal refuse.
+    fn asked(&self, lua: &Lua, word: &str, given: impl IntoLuaMulti) -> mlua::Result<Option<MultiValue>> {
+        check(lua)?;
+        let (call, name) = (format!("guest:{word}"), Some(self.name.as_str()));
+        // Looking is allowed in a plan.
+        if word == "status" {
+            return rehearsed(lua, &call, name, given);
+        }
+        effect(lua, &call, name, given)
+    }
+}
+
+/// A status as a table.
+struct Seen(observe::Status);
+
+impl IntoLua for Seen {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        let options = mlua::serde::ser::Options::new().serialize_none_to_null(false);
+        lua.to_value_with(&self.0, options)
+    }
 }
 
 impl UserData for Handle {
@@ -88,21 +125,23 @@ impl UserData for Handle {
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("status", |lua, this, ()| {
-            let (status, failure) = act(lua, "status", |host| observe::status(host, &this.name))?;
-            let options = mlua::serde::ser::Options::new().serialize_none_to_null(false);
-            let table = status
-                .map(|status| lua.to_value_with(&status, options))
-                .transpose()?;
-            Ok((table, failure))
+            act(lua, this, "status", (), |host| {
+                observe::status(host, &this.name).map(Seen)
+            })
         });
         methods.add_method("exec", |lua, this, command: Value| {
             let run = Run::take(lua, "exec", &command, &schema::EXEC)?;
+            if let Some(answer) = this.asked(lua, "exec", command)? {
+                return Ok(answer);
+            }
             let ended = command::exec(lua, "exec", &Whom::Guest(this.name.clone()), run)?;
-            or_absent(lua, "exec", ended)
+            or_absent(lua, "exec", ended)?.into_lua_multi(lua)
         });
         methods.add_method("limit", |lua, this, limits: Value| {
             let changes = limit::changes(lua, &limits)?;
-            act(lua, "limit", |host| limit::limit(host, &this.name, &changes))
+            act(lua, this, "limit", limits, |host| {
+                limit::limit(host, &this.name, &changes)
+            })
         });
         verbs::add(methods);
         files::add(methods);

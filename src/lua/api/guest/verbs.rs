@@ -1,10 +1,9 @@
 //! The verbs of a guest: `start`, `stop`, `restart`, `pause`, `resume`, `kill`, `wait_healthy`, `destroy`.
 
-use mlua::{Table, UserDataMethods, Value};
+use mlua::{IntoLuaMulti as _, Table, UserDataMethods, Value};
 use serde::Deserialize;
 
-use super::super::failure::{check, mistake, raise, text};
-use super::super::flow::effect;
+use super::super::failure::{mistake, raise, text};
 use super::super::take::options;
 use super::{Handle, act};
 use crate::guest::{Span, schema};
@@ -44,13 +43,13 @@ fn how(word: &str, table: Option<&Table>) -> mlua::Result<StopHow> {
 
 pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
     methods.add_method("start", |lua, this, ()| {
-        act(lua, "start", |host| {
+        act(lua, this, "start", (), |host| {
             start::start(host, &this.name, &to_stderr()).map(|()| true)
         })
     });
     methods.add_method("stop", |lua, this, table: Option<Table>| {
         let how = how("stop", table.as_ref())?;
-        act(lua, "stop", |host| {
+        act(lua, this, "stop", table, |host| {
             Ok(match stop::stop(host, &this.name, how, &to_stderr())? {
                 Stopped::Gracefully => "gracefully",
                 Stopped::Killed => "killed",
@@ -60,16 +59,18 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
     });
     methods.add_method("restart", |lua, this, table: Option<Table>| {
         let how = how("restart", table.as_ref())?;
-        act(lua, "restart", |host| {
+        act(lua, this, "restart", table, |host| {
             stop::stop(host, &this.name, how, &to_stderr())?;
             start::start(host, &this.name, &to_stderr()).map(|()| true)
         })
     });
     methods.add_method("pause", |lua, this, ()| {
-        act(lua, "pause", |host| pause::pause(host, &this.name).map(|()| true))
+        act(lua, this, "pause", (), |host| {
+            pause::pause(host, &this.name).map(|()| true)
+        })
     });
     methods.add_method("resume", |lua, this, ()| {
-        act(lua, "resume", |host| {
+        act(lua, this, "resume", (), |host| {
             pause::resume(host, &this.name).map(|()| true)
         })
     });
@@ -79,7 +80,7 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
             Some(value) => text("kill", "the signal", value)?,
         };
         let signal = init_config::signal_number(&name).map_err(|err| mistake("kill", err))?;
-        act(lua, "kill", |host| {
+        act(lua, this, "kill", name, |host| {
             pause::kill(host, &this.name, signal).map(|()| true)
         })
     });
@@ -88,8 +89,9 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
             Some(table) => options("wait_healthy", table, &schema::WAIT)?,
             None => Wait::default(),
         };
-        check(lua)?;
-        effect(lua, "wait_healthy")?;
+        if let Some(answer) = this.asked(lua, "wait_healthy", table)? {
+            return Ok(answer);
+        }
         // Always raised: a step that only waits must not pass because a guest is gone.
         Host::open()
             .and_then(|host| {
@@ -97,15 +99,15 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
                 observe::running_group(&host, &this.name, applied.xid)?;
                 health::wait_healthy(&host, &this.name, wait.timeout)
             })
-            .map(|()| true)
-            .map_err(|err| raise(lua, "wait_healthy", &err))
+            .map_err(|err| raise(lua, "wait_healthy", &err))?;
+        true.into_lua_multi(lua)
     });
     methods.add_method("destroy", |lua, this, table: Option<Table>| {
         let removal: Removal = match &table {
             Some(table) => options("destroy", table, &schema::DESTROY)?,
             None => Removal::default(),
         };
-        act(lua, "destroy", |host| {
+        act(lua, this, "destroy", table, |host| {
             if removal.force && observe::status(host, &this.name)?.state != State::Stopped {
                 stop::stop(host, &this.name, StopHow::default(), &to_stderr())?;
             }
