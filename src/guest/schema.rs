@@ -89,6 +89,8 @@ pub enum Type {
     Function,
     /// A template, or a list of templates.
     Templates,
+    /// What this says in the words of LuaCATS: the Lua module that takes it checks it itself.
+    Lua(&'static str),
 }
 
 /// A value as it was written.
@@ -179,6 +181,7 @@ impl Type {
             Self::Parsed(..) => "a text or a table".to_owned(),
             Self::Function => "a function".to_owned(),
             Self::Templates => "a template or a list of templates".to_owned(),
+            Self::Lua(kind) => format!("`{kind}`"),
         }
     }
 
@@ -207,6 +210,7 @@ impl Type {
             Self::Parsed(record, _) => format!("string|hostel.{}", record.name),
             Self::Function => "fun(h: hostel.Handle)".to_owned(),
             Self::Templates => "hostel.Template|hostel.Template[]".to_owned(),
+            Self::Lua(kind) => (*kind).to_owned(),
         }
     }
 

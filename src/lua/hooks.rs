@@ -16,6 +16,7 @@ use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
 use super::child::{Ended, in_child};
+use super::order;
 use super::read::described;
 use super::state::Raised;
 use super::{Code, Diagnostic, Diagnostics, EvalOptions, evaluate};
@@ -315,8 +316,8 @@ fn exec(lua: &Lua, command: &Value) -> mlua::Result<Table> {
             .into());
     };
     let mut argv = Vec::new();
-    for pair in table.pairs::<Value, Value>() {
-        match pair? {
+    for pair in order::entries(table)? {
+        match pair {
             (Value::Integer(_), Value::String(_) | Value::Integer(_)) => {}
             (key, value) => {
                 let message = format!(

@@ -4,6 +4,7 @@ use mlua::{Lua, Table, Value};
 
 use super::DeclaredInput;
 use super::diagnostic::Code;
+use super::order;
 use super::read::described;
 use super::state::Raised;
 use super::vm::{Shared, caller};
@@ -71,8 +72,7 @@ fn declaration(lua: &Lua, shared: &Shared, name: &str, more: &Value) -> mlua::Re
         declared.default = shown(more);
         return Ok((declared, more.clone()));
     };
-    for pair in table.pairs::<Value, Value>() {
-        let (key, _) = pair?;
+    for (key, _) in order::entries(table)? {
         let key = match &key {
             Value::String(key) => key.to_string_lossy(),
             other => described(other),

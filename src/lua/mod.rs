@@ -21,6 +21,7 @@ pub mod hooks;
 mod input;
 mod inputs_file;
 mod isolated;
+mod order;
 pub mod provenance;
 mod read;
 pub mod registry;

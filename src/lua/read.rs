@@ -293,6 +293,8 @@ impl<'a> Reader<'a> {
                 other => self.refuse(kind, other),
             },
             // `from` decides the merge before the body is read; here only its type is checked.
+            // No table that is read here has one.
+            Type::Lua(_) => None,
             Type::Templates => {
                 let is_template = |v: &Lua| matches!(v, Lua::UserData(data) if data.is::<TemplateRef>());
                 match value {

@@ -3,6 +3,7 @@
 use mlua::Value;
 
 use super::diagnostic::Code;
+use super::order;
 use super::read::described;
 use super::state::Raised;
 
@@ -24,8 +25,7 @@ pub(super) fn requires(versions: &Value) -> mlua::Result<()> {
             form,
         );
     };
-    for pair in table.pairs::<Value, Value>() {
-        let (key, value) = pair?;
+    for (key, value) in order::entries(table)? {
         let key = match &key {
             Value::String(key) => key.to_string_lossy(),
             other => described(other),

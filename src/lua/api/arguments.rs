@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::failure::mistake;
 use crate::guest::caps::nearest;
 use crate::guest::{Bytes, GuestName, Invalid, Span};
+use crate::lua::order;
 use crate::lua::read::described;
 
 /// What an argument may be.
@@ -45,8 +46,7 @@ impl Arguments {
     /// Reads a declaration: `{ guest = "guest", downtime = { "duration", default = "5s", doc = "..." } }`.
     pub(in crate::lua) fn read(table: &Table) -> mlua::Result<Self> {
         let mut all = Vec::new();
-        for pair in table.pairs::<Value, Value>() {
-            let (name, body) = pair?;
+        for (name, body) in order::entries(table)? {
             let Value::String(name) = &name else {
                 return Err(mistake(
                     "args",
@@ -149,8 +149,7 @@ impl Argument {
         match body {
             Value::String(kind) => made.kind = kind.to_string_lossy(),
             Value::Table(table) => {
-                for pair in table.pairs::<Value, Value>() {
-                    let (key, value) = pair?;
+                for (key, value) in order::entries(table)? {
                     match (&key, &value) {
                         (Value::Integer(1), Value::String(kind)) => made.kind = kind.to_string_lossy(),
                         // `{ "enum", "blue", "green" }`.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json};
 
 use super::failure::{mistake, or_failure, text};
 use crate::error::{Error, Kind};
+use crate::lua::order;
 use crate::lua::read::described;
 
 /// As deep as a value may be, in both directions: what nests deeper is a circle or an attack.
@@ -117,8 +118,7 @@ impl Walk {
             return Ok(Json::Array(list));
         }
         let mut map = Map::new();
-        for pair in table.pairs::<Value, Value>() {
-            let (key, item) = pair.map_err(|err| err.to_string())?;
+        for (key, item) in order::entries(table).map_err(|err| err.to_string())? {
             let Value::String(key) = &key else {
                 return Err(self.at(format_args!("{} as a name", described(&key))));
             };

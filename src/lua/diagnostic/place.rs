@@ -11,6 +11,8 @@ const FOLLOW: usize = 8;
 fn place(file: &str, source: &str, start: usize, len: usize, line: usize) -> Place {
     let line_start = source[..start].rfind('\n').map_or(0, |n| n + 1);
     let line_end = source[start..].find('\n').map_or(source.len(), |n| start + n);
+    // A line's end may be a carriage return or several: no caret stands below those.
+    let line_end = line_start + source[line_start..line_end].trim_end_matches('\r').len();
     let end = (start + len).min(line_end).max(start);
     Place {
         file: file.to_owned(),

@@ -87,21 +87,35 @@ impl Reader<'_> {
         self.plain_table(table);
         let mut entries = Vec::new();
         let mut stray = Vec::new();
+        let mut garbled = Vec::new();
         for (key, value) in table.pairs::<Lua, Lua>().flatten() {
             if entries.len() + stray.len() >= MOST_ENTRIES {
                 self.too_many();
+                // Which of them have been seen depends on the state's seed.
+                entries.clear();
+                stray.clear();
                 break;
             }
             match &key {
-                Lua::String(name) => {
+                // Two that are not UTF-8 may look the same, and would be told apart by their order in the state.
+                Lua::String(name) if name.to_str().is_ok() => {
                     self.room.take(name.as_bytes().len());
                     entries.push((name.to_string_lossy(), value));
                 }
+                Lua::String(name) => garbled.push(name.to_string_lossy()),
                 other => stray.push((key_text(other), value)),
             }
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
-        stray.sort_by(|a, b| a.0.cmp(&b.0));
+        stray.sort_by_cached_key(|(key, value)| (key.clone(), described(value)));
+        garbled.sort();
+        for key in garbled {
+            let subject = self.subject();
+            self.below(key, |reader| {
+                let message = format!("{subject} has a name that is not UTF-8");
+                reader.mistake(Code::BadValue, At::Value, message, None);
+            });
+        }
         for (key, value) in stray {
             let subject = self.subject();
             self.below(key, |reader| {
