@@ -13,7 +13,11 @@ return flow.define "clone" {
     guest = { "guest", doc = "The guest to be cloned; it may run" },
     name = { "string", doc = "The new guest; with --count the beginning of its name" },
     count = { "integer", default = 1, doc = "How many" },
-    address = { "string", default = "", doc = "Their addresses, one each, with commas between, where the guest has any" },
+    address = {
+      "string",
+      default = "",
+      doc = "Their addresses, one each, with commas between, where the guest has any",
+    },
     storage = { "string", default = "", doc = "How the files are kept: btrfs, reflink, overlay or dir" },
     timeout = { "duration", default = "1m", doc = "How long a clone may take to become healthy" },
   },
@@ -22,7 +26,10 @@ return flow.define "clone" {
     for address in a.address:gmatch "[^,%s]+" do
       addresses[#addresses + 1] = address
     end
-    assert(#addresses == 0 or #addresses == a.count, ("%d addresses for %d clones"):format(#addresses, a.count))
+    assert(
+      #addresses == 0 or #addresses == a.count,
+      ("%d addresses for %d clones"):format(#addresses, a.count)
+    )
     for i = 1, a.count do
       local name = a.count == 1 and a.name or a.name .. i
       local clone = f:step("clone " .. name, {

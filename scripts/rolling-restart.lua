@@ -28,7 +28,7 @@ return flow.define "rolling-restart" {
         f:step("restart " .. guest.name, {
           -- One that was stopped on purpose stays so.
           when = function()
-            return guest:status().state == "running"
+            return assert(guest:status()).state == "running"
           end,
           retries = a.retries,
           run = function()
@@ -36,7 +36,7 @@ return flow.define "rolling-restart" {
             guest:wait_healthy { timeout = a.timeout }
           end,
           undo = function()
-            if guest:status().state == "stopped" then
+            if assert(guest:status()).state == "stopped" then
               assert(guest:start())
             end
           end,

@@ -70,7 +70,14 @@ pub(crate) fn verb_page(verb: &Entry) -> Result<Vec<u8>> {
         roff.text([roman(*what)]);
     }
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([bold("hostel"), roman("(1)")]);
+    roff.text([
+        bold("hostel"),
+        roman("(1), "),
+        bold("hostel-recipe"),
+        roman("(5), "),
+        bold("hostel-lua"),
+        roman("(3)"),
+    ]);
     roff.to_writer(&mut page).context(rendering)?;
     Ok(page)
 }

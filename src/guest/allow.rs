@@ -46,7 +46,7 @@ pub struct Loosening {
     pub needs_own_network: bool,
 }
 
-/// All of them; docs/howto/capabilities.md tells users.
+/// All of them; `hostel doc allow` and docs/howto/capabilities.md are made from it.
 pub static LOOSENINGS: &[Loosening] = &[
     Loosening {
         word: Allow::Ping,

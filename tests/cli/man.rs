@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::support::Place;
+use crate::support::{Place, tool};
 
 fn files(dir: &Path) -> BTreeMap<String, String> {
     let Ok(entries) = std::fs::read_dir(dir) else {
@@ -21,9 +21,12 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
 #[test]
 fn writes_a_page_for_each_command() {
     let place = Place::new();
-    let dir = place.path("man1");
+    let dir = place.path("man");
     let run = place.run(&["man", dir.to_str().unwrap()]);
-    let pages = files(&dir);
+    let mut pages = BTreeMap::new();
+    for section in ["man1", "man3", "man5", "man7"] {
+        pages.extend(files(&dir.join(section)));
+    }
     assert_eq!(
         run.prints(),
         format!("{} pages in `{}`\n", pages.len(), dir.display())
@@ -41,11 +44,51 @@ fn writes_a_page_for_each_command() {
     );
 }
 
+/// What man(1) itself says of the pages, where it is installed.
+#[test]
+fn no_page_is_malformed() {
+    let place = Place::new();
+    let dir = place.path("man");
+    place.run(&["man", dir.to_str().unwrap()]).prints();
+    let Some(groff) = tool("groff") else { return };
+    for section in ["man1", "man3", "man5", "man7"] {
+        for name in files(&dir.join(section)).into_keys() {
+            let output = std::process::Command::new(&groff)
+                .args(["-man", "-Tutf8", "-ww", "-z"])
+                .arg(dir.join(section).join(&name))
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success() && output.stderr.is_empty(),
+                "{name}: {output:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_recipe_and_each_module_have_a_page() {
+    let place = Place::new();
+    let dir = place.path("man");
+    place.run(&["man", dir.to_str().unwrap()]).prints();
+    let page = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let recipe = page("man5/hostel-recipe.5");
+    assert!(
+        recipe.contains("hostel\\-recipe \\- what guests are, in Lua\n"),
+        "{recipe}"
+    );
+    for told in [".SH LIMITS", "\\fBmemory\\fR", "userfaultfd", "pre_start"] {
+        assert!(recipe.contains(told), "{told} in {recipe}");
+    }
+    assert!(page("man3/hostel.test.3").contains("t.flow"));
+    assert!(page("man7/hostel-errors.7").contains("E0102"));
+}
+
 #[test]
 fn a_directory_that_cannot_be_made() {
     Place::new()
         .run(&["man", "/dev/null/x"])
-        .fails(1, "error: make `/dev/null/x`: ENOTDIR (not a directory)\n");
+        .fails(1, "error: make `/dev/null/x/man1`: ENOTDIR (not a directory)\n");
 }
 
 /// `HOSTEL_BLESS=1` writes the pages anew.

@@ -44,12 +44,13 @@ struct Terminal {
 
 impl Terminal {
     fn start(place: &Place) -> Option<Self> {
-        // `exec`: a shell in between would end by the Ctrl-C that is meant for what runs.
+        // `exec`: a shell in between that waits for hostel gets the same Ctrl-C, and ends by it with 130 when hostel
+        // ends with 0. Not every shell replaces itself by its last command on its own.
         let mut command = std::process::Command::new(tool("script")?);
         command
             .args([
                 "-qec",
-                concat!(env!("CARGO_BIN_EXE_hostel"), " repl"),
+                concat!("exec ", env!("CARGO_BIN_EXE_hostel"), " repl"),
                 "/dev/null",
             ])
             .env("TERM", "xterm")
@@ -139,7 +140,7 @@ fn a_session_at_a_terminal() {
     terminal.wait("\nruns\r\n");
     terminal.types("\x03", "interrupted by SIGINT");
     terminal.types("more + 1\r", "\n7008\r\n");
-    terminal.leaves(b".quit\r");
+    assert_eq!(terminal.leaves(b".quit\r"), 0);
 
     let history = place.path("state/hostel/history");
     let text = std::fs::read_to_string(&history).unwrap();

@@ -257,6 +257,30 @@ fn every_link_leads_somewhere() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The table of docs/howto/capabilities.md is what `hostel doc allow` tells. `HOSTEL_BLESS=1` writes it anew.
+#[test]
+fn what_allow_opens_and_risks_is_told_alike() {
+    use std::fmt::Write as _;
+    let path = top().join("docs/howto/capabilities.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let head = "| word | what works with it | what an attacker in the guest gains |\n|---|---|---|\n";
+    let (before, rest) = page.split_once(head).expect("the table of `allow`");
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let mut table = String::new();
+    for known in hostel::guest::risk::choices("allow") {
+        writeln!(table, "| `{}` | {} | {} |", known.topic, known.opens, known.risk).unwrap();
+    }
+    let wanted = format!("{before}{head}{table}\n{after}");
+    if std::env::var_os("HOSTEL_BLESS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    assert!(
+        page == wanted,
+        "docs/howto/capabilities.md is old: run `HOSTEL_BLESS=1 cargo test --test lua allow`"
+    );
+}
+
 /// `HOSTEL_BLESS=1` writes the pages anew.
 #[test]
 fn the_reference_is_up_to_date() {

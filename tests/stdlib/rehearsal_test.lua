@@ -66,7 +66,8 @@ t.describe("a run", function()
   end)
 
   t.it("waits without waiting", function()
-    local run = rehearse { answers = { ["http.get"] = { { status = 503 }, { err = "no route" }, { body = "here" } } } }
+    local run =
+      rehearse { answers = { ["http.get"] = { { status = 503 }, { err = "no route" }, { body = "here" } } } }
     t.expect(run.seconds):to_equal(2)
     t.expect(#run:called "http.get"):to_equal(3)
   end)
@@ -134,7 +135,8 @@ t.describe("a failure", function()
   end)
 
   t.it("may be the deadline that waiting itself comes to", function()
-    local run = rehearse { answers = { ["http.get"] = { status = 503 } }, args = { guest = "web", patience = "3s" } }
+    local run =
+      rehearse { answers = { ["http.get"] = { status = 503 } }, args = { guest = "web", patience = "3s" } }
     t.expect(run.error):to_match "deadline"
     t.expect(run.seconds):to_equal(3)
   end)
@@ -237,6 +239,14 @@ t.describe("a mistake of the test", function()
     t.expect(mistake { fail_undo = "copy" }):to_match "never came to step `copy`"
   end)
 
+  t.it("is a step that is not in the journal", function()
+    local ok, problem = pcall(function()
+      return rehearse({}):step "cpy"
+    end)
+    t.expect(ok):to_equal(false)
+    t.expect(problem.message):to_match "never came to step `cpy`"
+  end)
+
   t.it("is a call that nothing answers", function()
     t.expect(mistake { answers = {} }):to_match "calls `http.get`, and the test gives no answer"
   end)
@@ -304,6 +314,69 @@ t.describe("nothing real happens", function()
       end,
     })
     t.expect(run:step("a").value):to_equal(0)
+  end)
+end)
+
+t.describe("a fake guest", function()
+  local function on_web(act, options)
+    options = options or {}
+    options.args = { guest = "web" }
+    return t.flow(
+      flow.define "w" {
+        args = { guest = "guest" },
+        run = function(f, a)
+          f:step "act" {
+            run = function()
+              return act(a.guest)
+            end,
+          }
+        end,
+      },
+      options
+    )
+  end
+
+  t.it("is paused, resumed and killed as a real one", function()
+    local run = on_web(function(guest)
+      local seen = {}
+      assert(guest:pause())
+      seen[1] = guest:status().state
+      local again, why = guest:pause()
+      seen[2] = again == nil and why.kind
+      assert(guest:resume())
+      assert(guest:kill "TERM")
+      seen[3] = guest:status().state
+      assert(guest:kill())
+      seen[4] = guest:status().state
+      seen[5] = guest:stop()
+      return seen
+    end)
+    t.expect(run:step("act").value):to_equal { "paused", "state", "running", "stopped", "did_not_run" }
+  end)
+
+  t.it("is cloned, and its files are converted when it stands", function()
+    local run = on_web(function(guest)
+      local copy = guest:clone("web2", { xid = 4711 })
+      local runs = guest:convert "dir"
+      assert(guest:stop())
+      return { copy, copy.xid, copy:status().state, runs == nil, guest:convert "dir", guest:convert "dir" }
+    end)
+    t.expect(run.host:names()):to_equal { "web", "web2" }
+    local value = run:step("act").value
+    t.expect(value[2]):to_equal(4711)
+    t.expect({ table.unpack(value, 3) }):to_equal { "stopped", true, true, false }
+  end)
+
+  t.it("has its limits changed, and no others than a host can keep", function()
+    local run = on_web(function(guest)
+      assert(guest:limit { memory = "1G" })
+    end)
+    t.expect(run.host:left().cpus).to.be.absent()
+    t.expect(run:called("guest:limit")[1].args[1].memory):to_equal "1G"
+    local refused = on_web(function(guest)
+      guest:limit { io_weight = 50 }
+    end, { host = t.fake_host { guests = t.eval "recipes/one.lua", io_weight = false } })
+    t.expect(refused.error):to_match "io"
   end)
 end)
 

@@ -5,6 +5,7 @@ use clap::Parser;
 use crate::Result;
 use crate::cli::args;
 use crate::cli::exit::Exit;
+use crate::cli::output::pager;
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::lua::registry::doc::{self, Below};
@@ -12,7 +13,7 @@ use crate::{Error, Kind};
 
 /// Tell what Lua can call or set: fields, functions, modules
 ///
-/// Without a topic it shows where to begin.
+/// Without a topic it shows where to begin. On a terminal it goes through $PAGER, or less.
 #[derive(Debug, Parser)]
 pub(crate) struct Doc {
     /// A field such as guest.limits, a function such as hostel.context, a module such as hostel.net, or `topics`
@@ -40,7 +41,7 @@ impl Verb for Doc {
             (None, Some("topics")) => doc::all(),
             (None, None) if self.json => doc::all(),
             (None, None) => {
-                session.line(doc::overview().trim_end())?;
+                pager::show(session, doc::overview().trim_end())?;
                 return Ok(Exit::Success);
             }
             (None, Some(topic)) => {
@@ -48,7 +49,7 @@ impl Verb for Doc {
                 if self.json {
                     session.json(&topic)?;
                 } else {
-                    session.line(topic.to_string().trim_end())?;
+                    pager::show(session, topic.to_string().trim_end())?;
                 }
                 return Ok(Exit::Success);
             }
@@ -69,5 +70,5 @@ fn show(session: &mut Session, found: &[Below], json: bool) -> Result<()> {
     }
     let mut text = String::new();
     doc::list(found, &mut text);
-    session.line(text.trim_end())
+    pager::show(session, text.trim_end())
 }

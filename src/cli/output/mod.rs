@@ -3,6 +3,7 @@
 pub(crate) mod color;
 pub(crate) mod error;
 pub(crate) mod human;
+pub(crate) mod pager;
 pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;

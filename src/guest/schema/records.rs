@@ -56,7 +56,7 @@ record!(GUEST, "guest", "A complete Linux server.", [
     field("net", Type::Record(&NET), "Its network.", "{ mode = \"bind\", address = \"10.0.0.10/24\", device = \"eth0\" }"),
     field("limits", Type::Record(&LIMITS), "What it may use at most. All but `disk` change while it runs.", "{ memory = \"256M\", cpus = 0.5 }"),
     field("caps", Type::Record(&CAPS), "The capabilities of its root.", "{ keep = { \"net_raw\" } }"),
-    field("allow", Type::List(&Type::Enum(Allow::NAMES)), "What of its confinement is loosened, by name; docs/howto/capabilities.md tells what each word opens and risks.", "{ \"keyring\", \"ptrace\" }"),
+    field("allow", Type::List(&Type::Enum(Allow::NAMES)), "What of its confinement is loosened, by name; `hostel doc allow` tells what each word opens and risks.", "{ \"keyring\", \"ptrace\" }"),
     field("no_new_privs", Type::Bool, "No program in it gains a right by being executed (PR_SET_NO_NEW_PRIVS): `su`, `sudo`, `ping` with file capabilities do not work.", "true").default("false"),
     field("mounts", Type::List(&Type::Record(&MOUNT)), "Host data that it sees.", "{ { source = \"/srv/web\", target = \"/var/www\", readonly = true } }"),
     field("files", Type::Map(&s::GUEST_PATH, &Type::Short("content", &FILE)), "Files written into it, by their path inside.", "{ [\"/etc/motd\"] = \"hello\\n\" }"),
@@ -320,7 +320,7 @@ record!(
         field(
             "restart",
             Type::Enum(&["always", "on-failure", "never"]),
-            "What happens when it ends; restarts back off.",
+            "`always`: it is started anew when it ends. `on-failure`: when it ends with another status than 0, or by a signal. `never`: it stays ended. Restarts back off.",
             "\"always\""
         )
         .default("\"on-failure\""),

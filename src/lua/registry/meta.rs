@@ -103,25 +103,65 @@ fn one(classes: &[Class], entry: &Entry, text: &mut String) {
             text,
             "---@param {}{mark} {} {}{default}",
             param.name,
-            param.lua(),
+            exact(&param.lua()),
             param.doc
         );
     }
     if !entry.returns.is_empty() {
-        let _ = writeln!(text, "---@return {}", entry.returns);
+        let _ = writeln!(text, "---@return {}", exact(entry.returns));
     }
     let params: Vec<&str> = params.iter().map(|p| p.name).collect();
     let _ = writeln!(text, "function {name}({}) end", params.join(", "));
 }
 
+/// `hostel.limits` as `hostel.table.limits`, which is the class and has no other keys: an editor that knows intersections
+/// warns of a key that is written wrongly. To one that does not, what is behind the `&` is a comment.
+fn exact(kind: &str) -> String {
+    let mut made = String::with_capacity(kind.len());
+    let mut rest = kind;
+    while let Some(at) = rest.find("hostel.") {
+        let (before, from) = rest.split_at(at);
+        let name = &from["hostel.".len()..];
+        let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+        let (name, after) = name.split_at(end.unwrap_or(name.len()));
+        let is_record = records().iter().any(|record| record.name == name);
+        let infix = if is_record { "table." } else { "" };
+        made.push_str(before);
+        made.push_str("hostel.");
+        made.push_str(infix);
+        made.push_str(name);
+        rest = after;
+    }
+    made.push_str(rest);
+    made
+}
+
+/// A command is the list part of the table that says how it is run.
+fn has_list(record: &Record) -> bool {
+    matches!(record.name, "run_options" | "exec_options" | "host_exec_options")
+}
+
 fn class_of_record(record: &'static Record, text: &mut String) {
+    let mut keys: Vec<String> = record
+        .fields
+        .iter()
+        .map(|field| format!("\"{}\"", field.name))
+        .collect();
+    if has_list(record) {
+        keys.push("integer".to_owned());
+    }
+    let _ = writeln!(
+        text,
+        "\n---@alias hostel.table.{0} hostel.{0} & table<{1}, any>",
+        record.name,
+        keys.join("|")
+    );
     let _ = writeln!(
         text,
         "\n---{}\n---@class (exact) hostel.{}",
         record.doc, record.name
     );
-    // A command is the list part of the table that says how it is run.
-    if matches!(record.name, "run_options" | "exec_options") {
+    if has_list(record) {
         let _ = writeln!(text, "---@field [integer] string The program and its arguments.");
     }
     for field in record.fields {
@@ -133,7 +173,7 @@ fn class_of_record(record: &'static Record, text: &mut String) {
             text,
             "---@field {}? {} {}{default} Since {}. Example: `{} = {}`",
             field.name,
-            field.kind.lua(),
+            exact(&field.kind.lua()),
             field.doc,
             field.since,
             field.name,

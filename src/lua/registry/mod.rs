@@ -25,6 +25,7 @@ mod hook;
 mod hostel;
 mod inspect;
 mod linters;
+mod manual;
 mod markdown;
 mod meta;
 mod net;
@@ -41,6 +42,7 @@ mod work;
 use std::sync::OnceLock;
 
 pub use linters::{luacheck, not_in_recipes, recipe_words, selene};
+pub use manual::{Page, manual};
 pub use markdown::reference;
 pub use meta::{globals_meta, module_meta};
 

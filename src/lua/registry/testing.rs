@@ -82,7 +82,7 @@ static ENTRIES: &[Entry] = &[
         "t.eval",
         &[
             param("recipe", "string", "The recipe's path."),
-            param("options", "{ inputs: table }", "The values of its inputs.").or("{}"),
+            param("options", "{ inputs: table? }", "The values of its inputs.").or("{}"),
         ],
         "hostel.Fleet",
         "The guests of a recipe, each a table as `hostel check --json` prints it.",
@@ -93,7 +93,7 @@ static ENTRIES: &[Entry] = &[
         "t.diagnostics",
         &[
             param("recipe", "string", "The recipe's path."),
-            param("options", "{ inputs: table }", "The values of its inputs.").or("{}"),
+            param("options", "{ inputs: table? }", "The values of its inputs.").or("{}"),
         ],
         "hostel.Mistake[]",
         "The mistakes of a recipe; empty when there is none.",
@@ -103,7 +103,7 @@ static ENTRIES: &[Entry] = &[
         "t.fake_host",
         &[param(
             "options",
-            "{ memory: string, cpus: integer, kernel: string, cgroup: string, controllers: string[], swap: boolean, io_weight: string|false, guests: hostel.Fleet }",
+            "{ memory: string?, cpus: integer?, kernel: string?, cgroup: string?, controllers: string[]?, swap: boolean?, io_weight: (string|false)?, guests: hostel.Fleet? }",
             "What it has. `cgroup` is v2, hybrid or v1.",
         )
         .or("{ kernel = \"6.12\", cgroup = \"v2\", cpus = 4 }")],
@@ -117,7 +117,7 @@ static ENTRIES: &[Entry] = &[
         &[
             param("guests", "hostel.Fleet", "What is to be."),
             param("host", "hostel.FakeHost", "What is."),
-            param("options", "{ prune: boolean }", "Whether guests that are no longer named go.").or("{}"),
+            param("options", "{ prune: boolean? }", "Whether guests that are no longer named go.").or("{}"),
         ],
         "hostel.TestPlan",
         "What `hostel plan` would find to do.",
@@ -131,7 +131,7 @@ static ENTRIES: &[Entry] = &[
             param("moment", "string", "pre_start, post_start, pre_stop, post_stop, pre_snapshot or post_snapshot."),
             param(
                 "options",
-                "{ inputs: table, answers: table }",
+                "{ inputs: table?, answers: table? }",
                 "What each call is answered, by its name: one answer, or a list of them.",
             )
             .or("{}"),
@@ -146,7 +146,7 @@ static ENTRIES: &[Entry] = &[
             param("workflow", "string|hostel.Workflow", "Its path, or what `flow.define` gives."),
             param(
                 "options",
-                "{ args: table, host: hostel.FakeHost, answers: table<string, any>, fail: string|integer|table, fail_undo: string|integer|table, kill: string|integer|{ before: string|integer, inside: string|integer, after: string|integer, undo: string|integer }, force: boolean }",
+                "{ args: table?, host: hostel.FakeHost?, answers: table<string, any>?, fail: (string|integer|table)?, fail_undo: (string|integer|table)?, kill: (string|integer|hostel.KillMoment)?, force: boolean? }",
                 "`args` as on a command line. `host`: without it, one on which the guests among the arguments run. `answers`: what each call is answered, by its name as it is documented, such as `guest:exec` or `http.get`: a table, a list of them (one a call, the last for ever), or a function such as a spy; `{ error = \"...\" }` raises, `{ err = \"...\", kind = \"timeout\" }` gives nil and why. `fail`: the step that fails, by name or number, or a table by step: a message, or `{ message, times, after, late, interrupt }` (`times` tries, after its work is done, by its deadline, by Ctrl-C); `fail_undo` is the same for undos. `kill`: the step in which hostel is killed, its work done and not yet in the journal; or the moment: before its work, inside, after it is in the journal, in its undo.",
             )
             .or("{}"),
@@ -246,10 +246,11 @@ static ENTRIES: &[Entry] = &[
     function(
         "rehearsal:step",
         &[param("step", "string|integer", "Its name, or its number from 1.")],
-        "table?",
-        "A step as the journal has it: `name`, `state`, `tries`, `value`, `error`.",
+        "{ name: string, state: string, tries: integer, value: any, error: string? }",
+        "A step as the journal has it.",
         "run:step(\"copy\").state",
-    ),
+    )
+    .errors("E0406 for a step that the run never came to."),
     function(
         "rehearsal:called",
         &[param("call", "string", "The name of a call, as it is documented.")],
@@ -262,7 +263,7 @@ static ENTRIES: &[Entry] = &[
         "rehearsal:resume",
         &[param(
             "options",
-            "{ answers: table, fail: any, fail_undo: any, kill: any, force: boolean }",
+            "{ answers: table?, fail: any, fail_undo: any, kill: any, force: boolean? }",
             "As those of `t.flow`. Without `answers`, those it had.",
         )
         .or("{}")],
@@ -275,7 +276,7 @@ static ENTRIES: &[Entry] = &[
         "rehearsal:undo",
         &[param(
             "options",
-            "{ answers: table, fail_undo: any, kill: any, force: boolean }",
+            "{ answers: table?, fail_undo: any, kill: any, force: boolean? }",
             "As those of `t.flow`. Without `answers`, those it had.",
         )
         .or("{}")],
@@ -312,7 +313,19 @@ static CLASSES: &[Class] = &[
         name: "Expectation",
         word: "expectation",
         doc: "A value that something is expected of.",
-        fields: &[],
+        fields: &[
+            member(
+                "to",
+                "hostel.Expectation",
+                "Reads well. So do be, been, have, a, an, the, is.",
+            ),
+            member("never", "hostel.Expectation", "Turns round what follows."),
+            member(
+                "[string]",
+                "any",
+                "A word, or several joined by `_`: `to_equal`, `never_empty`.",
+            ),
+        ],
         sample: None,
     },
     Class {
@@ -336,6 +349,26 @@ static CLASSES: &[Class] = &[
         fields: &[
             member("memory", "integer?", "How much it has, in bytes."),
             member("cpus", "integer", "How many processors."),
+        ],
+        sample: None,
+    },
+    Class {
+        name: "KillMoment",
+        word: "kill",
+        doc: "When hostel is killed in a rehearsal, each a step by name or number.",
+        fields: &[
+            member("before", "(string|integer)?", "Before its work."),
+            member(
+                "inside",
+                "(string|integer)?",
+                "Its work is done, and the journal does not know.",
+            ),
+            member(
+                "after",
+                "(string|integer)?",
+                "Its work is done and in the journal.",
+            ),
+            member("undo", "(string|integer)?", "In its undo."),
         ],
         sample: None,
     },

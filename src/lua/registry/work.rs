@@ -41,13 +41,13 @@ static WORKFLOW: Record = Record {
         ),
         field(
             "args",
-            Type::Map(&s::TEXT, &Type::Scalar(&s::TEXT)),
+            Type::Lua("table<string, string|table>"),
             "Its arguments: `name = \"guest\"`, or `name = { \"duration\", default = \"5s\", doc = \"...\" }`. Kinds: address, boolean, duration, enum, guest, host, integer, list, number, path, size, string. A table has `default`, `required`, `doc`, `values` (of an enum), `of` (of a list).",
             "{ guest = \"guest\" }",
         ),
         field(
             "run",
-            Type::Function,
+            Type::Lua("fun(f: hostel.Run, a: table)"),
             "Called with the run and the values of the arguments.",
             "function(f, a) end",
         ),
@@ -61,13 +61,13 @@ static STEP: Record = Record {
     fields: &[
         field(
             "run",
-            Type::Function,
+            Type::Lua("fun(try: integer): any"),
             "What it does; it is given the number of the try. What it returns is kept in the journal: plain data, guests and machines.",
             "function() end",
         ),
         field(
             "undo",
-            Type::Function,
+            Type::Lua("fun(value: any)"),
             "Takes it back; it is given what `run` returned.",
             "function(value) end",
         ),
@@ -120,7 +120,7 @@ static STEP: Record = Record {
         .default("true"),
         field(
             "when",
-            Type::Bool,
+            Type::Lua("any"),
             "Whether it runs: a truth value, or a function that gives one.",
             "false",
         )
@@ -438,7 +438,7 @@ const REQUEST: Param = table(
 )
 .or("{}");
 const ANSWER: &str =
-    "{ ok: boolean, status: integer, headers: table<string, string>, body: string }, hostel.Failure?";
+    "{ ok: boolean, status: integer, headers: table<string, string>, body: string }?, hostel.Failure?";
 const ANSWERED: &str = "`nil, err` when there is no answer (`err.kind` is `timeout`, `not_found` or `external`). A status is no error: `ok` is whether it is 200 to 299.";
 
 pub(super) static HTTP: Module = Module {

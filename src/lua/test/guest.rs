@@ -92,7 +92,7 @@ pub(super) fn on_guest(
 fn text(given: &Value) -> String {
     given
         .as_string()
-        .map_or_else(String::new, |text| text.to_string_lossy())
+        .map_or_else(String::new, mlua::LuaString::to_string_lossy)
 }
 
 fn named(given: &Value) -> mlua::Result<GuestName> {

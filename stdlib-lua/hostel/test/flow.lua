@@ -62,7 +62,8 @@ end
 
 -- Faults: `"copy"`, `2`, `{ copy = "no space", [3] = { message = "late", late = true, times = 2 } }`.
 
-local FAULT = { message = "string", after = "boolean", times = "number", late = "boolean", interrupt = "boolean" }
+local FAULT =
+  { message = "string", after = "boolean", times = "number", late = "boolean", interrupt = "boolean" }
 
 local function fault_of(step, given)
   if given == true then
@@ -109,7 +110,10 @@ local function kill_of(given)
   end
   for key in pairs(given) do
     if not KILL[key] then
-      misuse(("there is no moment `%s` to be killed at"):format(tostring(key)), near(tostring(key), sorted(KILL)))
+      misuse(
+        ("there is no moment `%s` to be killed at"):format(tostring(key)),
+        near(tostring(key), sorted(KILL))
+      )
     end
   end
   return given
@@ -132,7 +136,8 @@ end
 
 local function is_callable(value)
   local meta = getmetatable(value)
-  return type(value) == "function" or (type(value) == "table" and type(meta) == "table" and meta.__call ~= nil)
+  return type(value) == "function"
+    or (type(value) == "table" and type(meta) == "table" and meta.__call ~= nil)
 end
 
 -- What is left out of an answer is what it would be if all went well.
@@ -479,7 +484,8 @@ local function execute(from, mode, options)
       self.host = host.host_with(named)
     end
     self._record.flow = workflow.name
-    local request = { mode = mode, record = self._record, effects = self:_effects(), force = options.force or false }
+    local request =
+      { mode = mode, record = self._record, effects = self:_effects(), force = options.force or false }
     local flow = require "hostel.flow"
     local ok, problem, result = flow.effects().pcall(flow.execute, workflow, args, request)
     if ok then
@@ -498,14 +504,19 @@ local function execute(from, mode, options)
   return self
 end
 
--- The entry of a step in the journal, or nil.
+-- The entry of a step in the journal.
 function Rehearsal:step(name)
+  local names = {}
   for index, step in ipairs(self.steps) do
     if step.name == name or index == name then
       return step
     end
+    names[index] = step.name
   end
-  return nil
+  return misuse(
+    ("the run never came to step `%s`"):format(tostring(name)),
+    type(name) == "string" and near(name, names) or nil
+  )
 end
 
 -- The calls of this name, in their order.

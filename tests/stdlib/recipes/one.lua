@@ -1,0 +1,1 @@
+guest "web" { image = "busybox" }
