@@ -52,6 +52,7 @@ files! {
     debian_services,
     docs,
     enter,
+    faults,
     flow,
     harness,
     hogs,
