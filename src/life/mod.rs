@@ -33,6 +33,7 @@ pub mod pause;
 mod place;
 pub mod relay;
 pub mod set;
+pub mod snapshot;
 pub mod start;
 pub mod stop;
 mod streams;

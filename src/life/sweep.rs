@@ -11,7 +11,7 @@ use super::stop;
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Xid};
 use crate::storage::lock::{self, Wait};
-use crate::storage::{image, layer, state, xid};
+use crate::storage::{driver, files, image, layer, state, xid};
 use crate::sys::cgroup::Group;
 use crate::sys::netlink::Netlink;
 
@@ -130,7 +130,7 @@ fn sweep_builds(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
             super::build::undo(host, &name)?;
             lock.remove(&host.layout, &name)?;
             note(format!("unfinished guest `{name}`"));
-        } else if super::convert::sweep(&host.layout, &name)? {
+        } else if driver::finish(&host.layout, &name, &files::read(&host.layout, &name)?)? {
             note(format!("files of `{name}` from before it was converted"));
         }
     }

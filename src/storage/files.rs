@@ -145,7 +145,12 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// How the guest's files are kept. One that has none yet is a plain tree too.
 pub fn read(layout: &Layout, name: &GuestName) -> Result<Files> {
-    let path = layout.files(name);
+    read_in(&layout.guest_dir(name))
+}
+
+/// The same of a guest's directory, or of what is laid out as one.
+pub fn read_in(home: &Path) -> Result<Files> {
+    let path = home.join("files.json");
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
@@ -200,15 +205,20 @@ pub fn open(layout: &Layout, name: &GuestName, access: Access) -> Result<Inside>
     open_as(layout, name, &read(layout, name)?, access)
 }
 
-/// The same for a caller who knows how the files are kept.
-pub fn open_as(layout: &Layout, name: &GuestName, files: &Files, access: Access) -> Result<Inside> {
+/// The tree of what is laid out as a guest's directory.
+pub fn open_in(layout: &Layout, home: &Path, files: &Files, label: &str, access: Access) -> Result<Inside> {
     match files {
         Files::Overlay(stack) => {
-            let tree = merged(layout, stack, access).context(|| format!("open the files of `{name}`"))?;
-            Ok(Inside::from_fd(tree, name.as_str()))
+            let tree = merged(layout, stack, access).context(|| format!("open the files of `{label}`"))?;
+            Ok(Inside::from_fd(tree, label))
         }
-        _ => Inside::open(&layout.rootfs(name), name.as_str()),
+        _ => Inside::open(&home.join("rootfs"), label),
     }
+}
+
+/// The same for a caller who knows how the files are kept.
+pub fn open_as(layout: &Layout, name: &GuestName, files: &Files, access: Access) -> Result<Inside> {
+    open_in(layout, &layout.guest_dir(name), files, name.as_str(), access)
 }
 
 /// The tree of a guest that is just being made.
@@ -249,11 +259,11 @@ fn merged(layout: &Layout, stack: &Stack, access: Access) -> Result<OwnedFd> {
     }
 }
 
-/// What the guest's files occupy that no other guest has, in bytes; extents that are shared are counted as its own.
-pub fn size(layout: &Layout, name: &GuestName) -> Result<u64> {
-    let path = match read(layout, name)? {
+/// What the files occupy that no other guest has, in bytes; extents that are shared are counted as its own.
+pub fn size_in(layout: &Layout, home: &Path, files: &Files) -> Result<u64> {
+    let path = match files {
         Files::Overlay(stack) => stack.top.dir(layout),
-        _ => layout.rootfs(name),
+        _ => home.join("rootfs"),
     };
     let opened = File::open(&path).context(|| format!("open `{}`", path.display()))?;
     tree::size(&opened).context(|| format!("measure `{}`", path.display()))

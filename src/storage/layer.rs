@@ -145,9 +145,17 @@ pub fn used(layout: &Layout) -> Result<BTreeSet<Below>> {
         else {
             continue;
         };
-        if let Files::Overlay(stack) = files::read(layout, &name)? {
-            used.insert(Below::Layer(stack.top));
-            used.extend(stack.below);
+        let mut homes = vec![layout.guest_dir(&name)];
+        let snapshots = fs::read_dir(layout.snapshots(&name))
+            .into_iter()
+            .flatten()
+            .flatten();
+        homes.extend(snapshots.map(|entry| entry.path()));
+        for home in homes {
+            if let Files::Overlay(stack) = files::read_in(&home)? {
+                used.insert(Below::Layer(stack.top));
+                used.extend(stack.below);
+            }
         }
     }
     Ok(used)

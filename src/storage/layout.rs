@@ -4,6 +4,7 @@
 //! guests/NAME/spec.json     what was applied (state.rs)
 //! guests/NAME/files.json    how its files are kept (files.rs); without it, as a plain tree
 //! guests/NAME/rootfs/       its files, with the ids that the guest sees; an overlay guest has layers instead
+//! guests/NAME/snapshots/    its snapshots, each laid out as a guest (snapshot.rs)
 //! layers/ID/                one layer of overlay guests (layer.rs)
 //! images/KEY/rootfs/        a prepared image, shared by the guests made from it (may be a link)
 //! xid/N -> NAME             who has which context id (xid.rs)
@@ -72,6 +73,11 @@ impl Layout {
     /// How the guest's files are kept.
     pub fn files(&self, name: &GuestName) -> PathBuf {
         self.guest_dir(name).join("files.json")
+    }
+
+    /// The guest's snapshots.
+    pub fn snapshots(&self, name: &GuestName) -> PathBuf {
+        self.guest_dir(name).join("snapshots")
     }
 
     /// Layers of overlay guests.

@@ -17,7 +17,9 @@ pub mod layout;
 pub mod lock;
 pub mod progress;
 pub mod scratch;
+pub mod snapshot;
 pub mod state;
+mod still;
 pub mod tree;
 pub mod xid;
 

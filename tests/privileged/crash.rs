@@ -29,6 +29,7 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_layers_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_a_running_guest_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => convert_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => snapshot_and_rollback_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_attaching_is_fenced,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_host_clear_is_fenced,
     [Root, Cgroup2, Bpf, Busybox] => a_signal_to_apply_alone_reaches_its_workers,
@@ -290,6 +291,52 @@ fn clone_of_a_running_guest_can_be_killed(world: &World) {
         },
     );
     destroy(world, "web");
+}
+
+fn snapshot_and_rollback_can_be_killed(world: &World) {
+    for storage in ["overlay", "dir"] {
+        let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"{storage}\" }}\n", world.xid(0));
+        let file = world.file("web.lua", &text);
+        let inside = |script: &str| drop(world.hostel(["exec", "web", "-T", "--", "busybox", "sh", "-ec", script]).ok());
+        world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+        inside("echo 1 >/srv/n");
+        world.hostel(["stop", "web"]).ok();
+        Crash::new(world).at_most(12).everywhere(
+            &["snapshot", "web", "--name", "one"],
+            || {},
+            || {
+                let again = world.hostel(["snapshot", "web", "--name", "one"]).run();
+                assert!(again.status == 0 || again.stderr.contains("already"), "{again}");
+                world.hostel(["rollback", "web", "one"]).ok();
+                world.hostel(["snapshots", "web", "--remove", "one"]).ok();
+                world.hostel(["start", "web"]).ok();
+                inside("test $(cat /srv/n) = 1");
+                world.hostel(["stop", "web"]).ok();
+            },
+        );
+        world.hostel(["snapshot", "web", "--name", "one"]).ok();
+        Crash::new(world).at_most(12).everywhere(
+            &["rollback", "web", "one"],
+            || {
+                world.hostel(["start", "web"]).ok();
+                inside("echo 2 >/srv/n");
+                world.hostel(["stop", "web"]).ok();
+            },
+            || {
+                world.hostel(["start", "web"]).ok();
+                // The old or the new, whole.
+                inside("n=$(cat /srv/n); test $n = 1 || test $n = 2");
+                world.hostel(["stop", "web"]).ok();
+                world.hostel(["rollback", "web", "one"]).ok();
+                world.hostel(["start", "web"]).ok();
+                inside("test $(cat /srv/n) = 1");
+                world.hostel(["stop", "web"]).ok();
+            },
+        );
+        destroy(world, "web");
+        world.hostel(["gc"]).ok();
+        assert_eq!(layers(world), Vec::<PathBuf>::new());
+    }
 }
 
 fn convert_can_be_killed(world: &World) {

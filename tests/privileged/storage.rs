@@ -14,8 +14,10 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox, Filesystem("xfs")] within 180 => guests_and_clones_by_overlay_on_xfs,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs")] within 180 => guests_and_clones_by_overlay_on_btrfs,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("ext4")] within 180 => guests_and_clones_by_dir_on_ext4,
+    [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs")] within 180 => snapshots_of_every_driver,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("ext4")] => what_a_file_system_cannot_do_is_refused,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs")] within 180 => a_guest_moves_between_drivers,
+    [Root, Cgroup2, Bpf, Busybox] => a_script_clones_snapshots_and_converts,
     [Root, Cgroup2, Bpf, Busybox] => an_image_that_is_a_layer_stays,
     [Root, Cgroup2, Bpf, Busybox] => overlay_guests_of_one_image_share_its_pages,
     [Root, Cgroup2, Bpf, Busybox] => clones_of_clones_are_never_too_deep,
@@ -184,6 +186,48 @@ fn guests_and_clones_by_dir_on_ext4(world: &World) {
     guests_and_clones(world, "ext4", "dir");
 }
 
+fn snapshots_of_every_driver(world: &World) {
+    let place = Place::on(world, "btrfs");
+    for (number, storage) in (0..).zip(["btrfs", "reflink", "overlay", "dir"]) {
+        place.apply("web", number, &format!("storage = \"{storage}\""));
+        place.sh("web", "echo one >/srv/data; rm /bin/vi");
+        let first = place.fingerprint("web");
+        place.ok(&["snapshot", "web", "--name", "first"]).stdout("took first of web\n").stderr("");
+        place.run(&["snapshot", "web", "--name", "first"]).code(1).stderr_has("`web` has a snapshot `first` already");
+        place.sh("web", "echo two >/srv/data; rm -r /etc/rc; mkdir /srv/more");
+        let second = place.fingerprint("web");
+        place.run(&["rollback", "web", "first"]).code(1).stderr_has("guest `web` runs");
+        place.ok(&["stop", "web"]);
+        place.ok(&["snapshot", "web", "-n", "second"]);
+        place.run(&["rollback", "web", "third"]).code(1).stderr_has("`web` has no snapshot `third`");
+        for (label, expected) in [("first", &first), ("second", &second), ("first", &first), ("first", &first)] {
+            place.ok(&["rollback", "web", label]).stdout(&format!("web is as in {label}\n"));
+            place.ok(&["start", "web"]);
+            same(&place.fingerprint("web"), expected, &format!("{storage} {label}"));
+            place.sh("web", "echo three >/srv/data; rm -r /srv/data /bin/sed");
+            place.ok(&["stop", "web"]);
+        }
+        // A clone and a conversion leave snapshots alone, and they it.
+        place.ok(&["clone", "web", "web2"]);
+        place.ok(&["convert", "web", "--to", if storage == "dir" { "overlay" } else { "dir" }]);
+        place.ok(&["rollback", "web", "second"]);
+        place.ok(&["start", "web"]);
+        same(&place.fingerprint("web"), &second, storage);
+        let list = place.ok(&["snapshots", "web", "--json"]);
+        let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+        assert_eq!((&list[0]["label"], &list[1]["label"]), (&"first".into(), &"second".into()), "{list}");
+        assert_eq!(list[0]["storage"], storage);
+        let kept = place.ok(&["snapshot", "web", "--name", "last", "--keep", "2"]);
+        kept.stdout("took last of web\nremoved first of web\n");
+        place.ok(&["snapshots", "web", "--remove", "second"]).stdout("removed second of web\n");
+        place.ok(&["snapshots", "web"]).stdout_has("last");
+        place.ok(&["gc"]);
+        place.ok(&["start", "web2"]);
+        place.sh("web2", "test ! -e /srv/data");
+        place.destroy(&["web", "web2"]);
+    }
+}
+
 fn what_a_file_system_cannot_do_is_refused(world: &World) {
     let place = Place::on(world, "ext4");
     for (storage, why) in [
@@ -228,6 +272,43 @@ fn a_guest_moves_between_drivers(world: &World) {
     place.apply("web", 0, "storage = \"overlay\"");
     assert!(!place.root.join("guests/web/rootfs").exists());
     same(&place.fingerprint("web"), &before, "it changed");
+    place.destroy(&["web"]);
+}
+
+fn a_script_clones_snapshots_and_converts(world: &World) {
+    let place = Place::here(world);
+    place.apply("web", 0, "storage = \"dir\"");
+    let script = r#"
+local hostel = require "hostel"
+local g = assert(hostel.guest "web")
+local inside = function(guest, script) assert(assert(guest:exec { "sh", "-ec", script }).code == 0) end
+inside(g, "echo one >/srv/data")
+print(g:snapshot { name = "first" })
+inside(g, "echo two >/srv/data")
+print(g:rollback "first")
+g:stop()
+print(g:rollback "first", g:rollback "none")
+local label = g:snapshot { keep = 1 }
+for _, s in ipairs(g:snapshots()) do print(s.label == label, s.storage, s.size > 0, #s.created > 19) end
+print(g:remove_snapshot(label), g:remove_snapshot(label))
+print(g:convert "overlay", g:convert "overlay")
+local copy = g:clone("copy", { hostname = "copy.example.net", storage = "dir" })
+print(copy.name, copy.xid > 1, copy:start())
+copy:exec { "sh", "-ec", "cat /srv/data; hostname" }
+print(pcall(g.clone, g, "copy"))
+copy:destroy { force = true }
+"#;
+    let file = world.file("script.lua", script);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let out = place.ok(&["run", file.to_str().unwrap()]).stdout;
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "first\tnil");
+    assert!(lines[1].starts_with("nil") && lines[1].contains("guest `web` runs"), "{out}");
+    assert!(lines[2].starts_with("true\tnil") && lines[2].contains("has no snapshot `none`"), "{out}");
+    assert_eq!(lines[3], "true\tdir\ttrue\ttrue", "{out}");
+    assert!(lines[4].starts_with("true\tnil"), "{out}");
+    assert_eq!(&lines[5..9], ["true\tfalse\tnil", "copy\ttrue\ttrue\tnil", "one", "copy.example.net"], "{out}");
+    assert!(lines[9].starts_with("false") && lines[9].contains("guest `copy` is there already"), "{out}");
     place.destroy(&["web"]);
 }
 

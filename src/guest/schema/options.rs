@@ -55,6 +55,11 @@ options! {
         field("xid", Type::Scalar(&s::XID), "Its context id.", "102").default("allocated"),
         field("storage", Type::Enum(Storage::NAMES), "How its files are kept.", "\"overlay\"").default("as its source's"),
     ];
+    /// What `guest:snapshot` takes.
+    SNAPSHOT: "snapshot_options", "How a snapshot is taken.", [
+        field("name", Type::Scalar(&s::NAME), "What it is called.", "\"before-upgrade\"").default("the date and time (UTC)"),
+        field("keep", Type::Scalar(&s::COUNT), "How many are kept, the newest; the others are removed.", "7").default("all"),
+    ];
     /// What `hostel.apply` takes beside the recipe.
     APPLY: "apply_options", "How a recipe is applied.", [
         field("inputs", Type::Map(&s::ENV_NAME, &Type::Scalar(&s::TEXT)), "Values of the recipe's inputs, as texts.", "{ count = \"10\" }"),
@@ -72,6 +77,7 @@ pub static OPTIONS: &[&Record] = &[
     &WAIT,
     &DESTROY,
     &CLONE,
+    &SNAPSHOT,
     &APPLY,
     &CAPS,
     &LIMITS,

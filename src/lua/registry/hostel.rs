@@ -252,6 +252,38 @@ static ENTRIES: &[Entry] = &[
     )
     .errors("`nil, err` when it is not there any more; anything else is raised, as that there is a guest of that name."),
     function(
+        "guest:snapshot",
+        &[table("options", &schema::SNAPSHOT, "What it is called, and how many are kept.").or("{}")],
+        "string?, hostel.Failure?",
+        "Takes a snapshot of its files and returns its name. It may run, as for `clone`.",
+        "g:snapshot { name = \"before-upgrade\", keep = 7 }",
+    )
+    .errors("`nil, err` when the guest is not there any more; anything else is raised, as that there is a snapshot of that name."),
+    function(
+        "guest:snapshots",
+        &[],
+        "{ label: string, created: string, storage: string, size: integer }[]?, hostel.Failure?",
+        "Its snapshots, the oldest first.",
+        "for _, s in ipairs(g:snapshots()) do print(s.label, s.created) end",
+    )
+    .errors("`nil, err` when the guest is not there any more; anything else is raised."),
+    function(
+        "guest:remove_snapshot",
+        &[param("label", "string", "The snapshot's name.")],
+        "true?, hostel.Failure?",
+        "Removes a snapshot.",
+        "g:remove_snapshot(\"before-upgrade\")",
+    )
+    .errors("`nil, err` when there is none of that name; anything else is raised."),
+    function(
+        "guest:rollback",
+        &[param("label", "string", "The snapshot's name.")],
+        "true?, hostel.Failure?",
+        "Makes its files those of a snapshot; it does not run. What has changed since is lost.",
+        "g:rollback(\"before-upgrade\")",
+    )
+    .errors("`nil, err` when it runs or has no such snapshot; anything else is raised."),
+    function(
         "guest:convert",
         &[param("storage", "\"btrfs\"|\"reflink\"|\"overlay\"|\"dir\"", "How its files are kept from now on.")],
         "boolean?, hostel.Failure?",

@@ -55,6 +55,25 @@ pub(super) fn on_guest(
                 .map_err(|invalid: Invalid| misuse("flow", invalid.message))?;
             host.convert(&name, storage).map(Value::Boolean)
         }
+        "snapshot" => {
+            let asked = |key: &str| match &given {
+                Value::Table(table) => table.get::<Option<Value>>(key),
+                _ => Ok(None),
+            };
+            let (label, keep) = (asked("name")?, asked("keep")?.and_then(|keep| keep.as_usize()));
+            match host.snapshot(&name, label.as_ref().map(text), keep) {
+                Ok(label) => Ok(label.into_lua(lua)?),
+                Err(err) => Err(err),
+            }
+        }
+        "snapshots" => match host.snapshots(&name) {
+            Ok(all) => Ok(shown(lua, &all)?),
+            Err(err) => Err(err),
+        },
+        "remove_snapshot" => host
+            .remove_snapshot(&name, &text(&given))
+            .map(|()| Value::Boolean(true)),
+        "rollback" => host.rollback(&name, &text(&given)).map(|()| Value::Boolean(true)),
         "stop" => match host.stop(&name, flag(&given, "kill")) {
             Ok(how) => Ok(how.into_lua(lua)?),
             Err(err) => Err(err),
@@ -265,6 +284,7 @@ impl FakeHost {
         }
         self.set_up(name, false);
         self.facts.remove(name);
+        self.snapshots.remove(name);
         Ok(())
     }
 
@@ -287,6 +307,62 @@ impl FakeHost {
         let xid = fact.xid;
         self.facts.insert(name.clone(), fact);
         Ok(xid)
+    }
+
+    /// Called after how many there were: a test has no clock but its own.
+    fn snapshot(&mut self, name: &GuestName, label: Option<String>, keep: Option<usize>) -> Result<String> {
+        self.known(name)?;
+        let all = self.snapshots.entry(name.clone()).or_default();
+        let label = label.unwrap_or_else(|| format!("snapshot-{}", all.len() + 1));
+        if all.contains(&label) {
+            return Err(Error::new(
+                Kind::Exists,
+                format!("`{name}` has a snapshot `{label}` already"),
+            ));
+        }
+        all.push(label.clone());
+        let many = all.len().saturating_sub(keep.unwrap_or(usize::MAX));
+        all.drain(..many);
+        Ok(label)
+    }
+
+    fn snapshots(&self, name: &GuestName) -> Result<Vec<serde_json::Value>> {
+        self.known(name)?;
+        let storage = self.facts[name].spec.storage.unwrap_or(Storage::Dir);
+        let all = self.snapshots.get(name).into_iter().flatten();
+        let one = |label| serde_json::json!({ "label": label, "created": "1970-01-01T00:00:00Z", "storage": storage, "size": 0 });
+        Ok(all.map(one).collect())
+    }
+
+    fn has_snapshot(&self, name: &GuestName, label: &str) -> Result<()> {
+        self.known(name)?;
+        if self
+            .snapshots
+            .get(name)
+            .is_some_and(|all| all.iter().any(|one| one == label))
+        {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::NotFound,
+            format!("`{name}` has no snapshot `{label}`"),
+        ))
+    }
+
+    fn remove_snapshot(&mut self, name: &GuestName, label: &str) -> Result<()> {
+        self.has_snapshot(name, label)?;
+        if let Some(all) = self.snapshots.get_mut(name) {
+            all.retain(|one| one != label);
+        }
+        Ok(())
+    }
+
+    fn rollback(&self, name: &GuestName, label: &str) -> Result<()> {
+        self.known(name)?;
+        if self.is_up(name) {
+            return Err(Error::new(Kind::State, format!("guest `{name}` runs")));
+        }
+        self.has_snapshot(name, label)
     }
 
     fn convert(&mut self, name: &GuestName, storage: Storage) -> Result<bool> {

@@ -1,6 +1,6 @@
 //! A host that is only described: facts as `plan::diff` takes them, kept in memory, and the refusals of a real one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mlua::{AnyUserData, Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 
@@ -44,6 +44,8 @@ pub(in crate::lua) struct FakeHost {
     memory: Option<Bytes>,
     cpus: u16,
     pub(super) paused: BTreeSet<GuestName>,
+    /// The snapshots of each guest, the oldest first.
+    pub(super) snapshots: BTreeMap<GuestName, Vec<String>>,
 }
 
 impl FakeHost {
@@ -217,6 +219,7 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
         memory,
         cpus: description.cpus,
         paused: BTreeSet::new(),
+        snapshots: BTreeMap::new(),
     };
     if !guests.is_nil() {
         for spec in specs(lua, "fake_host", &guests)? {

@@ -66,7 +66,7 @@ impl Driver for Btrfs {
 fn subvolume(job: &Job<'_>) -> Option<std::path::PathBuf> {
     match job.from {
         From::Image { path, .. } => Some((*path).to_owned()),
-        From::Guest { name, files, .. } if files.stack().is_none() => Some(job.layout.rootfs(name)),
+        From::Guest { home, files, .. } if files.stack().is_none() => Some(rootfs(home)),
         _ => None,
     }
 }

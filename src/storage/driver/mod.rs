@@ -8,11 +8,15 @@ mod overlay;
 mod reflink;
 
 use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
 use super::files::{self, Access, Files};
-use super::layer::Hold;
+use super::layer::{self, Hold};
+use super::scratch::Scratch;
 use super::{Inside, Layout, Progress, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Storage};
@@ -57,8 +61,8 @@ pub enum From<'a> {
     Dir(&'a Path),
     /// Another guest, or this one in another form. It does not change meanwhile, or no more than a snapshot minds.
     Guest {
-        /// Which.
-        name: &'a GuestName,
+        /// Its directory, or that of a snapshot of it.
+        home: &'a Path,
         /// How its files are kept.
         files: &'a Files,
         /// Whether it runs: then its list of layers must stay as it is.
@@ -108,6 +112,64 @@ pub fn choose(layout: &Layout, wanted: Option<Storage>) -> Result<&'static dyn D
     Ok(&dir::Dir)
 }
 
+/// Makes the files of a guest, which does not run, anew from `from`, kept as `storage`; `old` is how they are kept now.
+/// Whenever it is cut off, the guest has the old ones or the new.
+pub fn replace(
+    layout: &Layout,
+    name: &GuestName,
+    old: &Files,
+    from: &From<'_>,
+    storage: Storage,
+    progress: &dyn Progress,
+) -> Result<()> {
+    finish(layout, name, old)?;
+    let driver = choose(layout, Some(storage))?;
+    let scratch = Scratch::new(layout)?;
+    let made = driver.make(&Job {
+        layout,
+        name,
+        from,
+        place: scratch.path(),
+        progress,
+    })?;
+    let dir = layout.guest_dir(name);
+    let opened = open(&dir)?;
+    nix::unistd::syncfs(&opened).context(|| format!("write `{}` to the disk", dir.display()))?;
+    let (fresh, place) = (scratch.path().join("rootfs"), layout.rootfs(name));
+    // What the list says is what there is: it is changed last where the old tree is still needed until then, and what it
+    // does not name is taken away after it, now or by `finish`.
+    match (old, &made.files) {
+        (_, Files::Overlay(_)) => {}
+        (Files::Overlay(_), _) => {
+            fs::rename(&fresh, &place).context(|| format!("move into `{}`", place.display()))?;
+        }
+        _ => renameat2(AT_FDCWD, &fresh, AT_FDCWD, &place, RenameFlags::RENAME_EXCHANGE)
+            .context(|| format!("exchange `{}` and `{}`", fresh.display(), place.display()))?,
+    }
+    files::write(&dir, &made.files)?;
+    drop(made.holds);
+    finish(layout, name, &made.files)?;
+    match old.stack() {
+        Some(stack) => layer::remove_unused(layout, stack.layers()).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Takes away a tree that a guest of layers still has from before it was one. Whether there was one.
+pub fn finish(layout: &Layout, name: &GuestName, files: &Files) -> Result<bool> {
+    if files.stack().is_none() {
+        return Ok(false);
+    }
+    let rootfs = layout.rootfs(name);
+    let scratch = Scratch::new(layout)?;
+    match fs::rename(&rootfs, scratch.path().join("rootfs")) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => other
+            .context(|| format!("remove `{}`", rootfs.display()))
+            .map(|()| true),
+    }
+}
+
 /// Where the tree of a guest is that has one of its own.
 fn rootfs(place: &Path) -> PathBuf {
     place.join("rootfs")
@@ -134,7 +196,9 @@ fn copy(job: &Job<'_>, to: &Path) -> Result<tree::Copied> {
 fn source(job: &Job<'_>) -> Result<Inside> {
     match job.from {
         From::Image { path, .. } | From::Dir(path) => Inside::open_followed(path, job.name.as_str()),
-        From::Guest { name, files, .. } => files::open_as(job.layout, name, files, Access::Read),
+        From::Guest { home, files, .. } => {
+            files::open_in(job.layout, home, files, job.name.as_str(), Access::Read)
+        }
     }
 }
 

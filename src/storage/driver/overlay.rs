@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::{Driver, From, Job, Made, copy, open, unsupported};
 use crate::error::{Context as _, Kind, Result};
-use crate::guest::{GuestName, Storage, Xid};
+use crate::guest::{Storage, Xid};
 use crate::storage::files::{self, Below, Files, Stack};
 use crate::storage::layer::{self, Hold, LayerId};
 use crate::storage::scratch::Scratch;
@@ -58,8 +58,8 @@ impl Driver for Overlay {
     fn make(&self, job: &Job<'_>) -> Result<Made> {
         match job.from {
             From::Image { key, .. } => over(job, vec![Below::Image((*key).to_owned())], Vec::new()),
-            From::Guest { name, files, is_live } => match files.stack() {
-                Some(stack) => self::clone(job, name, stack, *is_live),
+            From::Guest { home, files, is_live } => match files.stack() {
+                Some(stack) => self::clone(job, home, stack, *is_live),
                 None => copied(job),
             },
             From::Dir(_) => copied(job),
@@ -98,7 +98,7 @@ fn copied(job: &Job<'_>) -> Result<Made> {
     })
 }
 
-fn clone(job: &Job<'_>, source: &GuestName, stack: &Stack, is_live: bool) -> Result<Made> {
+fn clone(job: &Job<'_>, home: &Path, stack: &Stack, is_live: bool) -> Result<Made> {
     if is_pristine(job.layout, stack)? {
         return over(job, stack.below.clone(), Vec::new());
     }
@@ -111,7 +111,7 @@ fn clone(job: &Job<'_>, source: &GuestName, stack: &Stack, is_live: bool) -> Res
     let hold = layer::hold_all(job.layout, &below[..1])?;
     let made = over(job, below.clone(), hold)?;
     let sources = over(job, below, Vec::new())?;
-    files::write(&job.layout.guest_dir(source), &sources.files)?;
+    files::write(home, &sources.files)?;
     Ok(made)
 }
 

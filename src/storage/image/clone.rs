@@ -1,54 +1,19 @@
-//! `clone:GUEST`: another guest's files, as they are at one instant.
-//!
-//! A copy of files that are being written is the state of no instant: a database in it may not start. So a guest that
-//! runs is held still while it is copied, by the freezer of its cgroup, and one that is stopped is kept from starting
-//! by its lock. A snapshot needs neither.
-
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::{Duration, Instant};
-
-use nix::sched::CloneFlags;
+//! `clone:GUEST`: another guest's files. It may run; no command changes it meanwhile.
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Span};
-use crate::storage::{GuestLock, Layout, Progress, Wait, lock, xid};
-use crate::sys::cgroup::{Group, Host, Root};
-use crate::sys::{clone, file, pidfd};
+use crate::storage::still::Source;
+use crate::storage::{GuestLock, Layout, Progress, Wait, lock};
 
 /// How long a clone waits for another command that works on its source.
 const PATIENCE: Span = Span::from_secs(10);
 
-/// A process in uninterruptible sleep freezes when it wakes.
-const FREEZE: Duration = Duration::from_secs(10);
-
-/// A guest that no command changes.
-pub(super) struct Held {
-    source: GuestName,
-    running: Option<Group>,
-    still: Option<Still>,
-    _lock: GuestLock,
-}
-
-impl Held {
-    /// Whether it runs.
-    pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
-    /// Keeps its processes from running until this value is dropped, however that comes about.
-    pub(super) fn keep_still(&mut self) -> Result<()> {
-        if let Some(group) = &self.running
-            && !group.is_frozen()?
-        {
-            let still = Still::begin(group).context(|| format!("hold `{}` still", self.source))?;
-            self.still = Some(still);
-        }
-        Ok(())
-    }
-}
-
-/// Keeps the source as it is until the value is dropped, but for what it does itself.
-pub(super) fn hold(layout: &Layout, source: &GuestName, progress: &dyn Progress) -> Result<Held> {
+/// Keeps the source as it is until the values are dropped, but for what it does itself.
+pub(super) fn hold(
+    layout: &Layout,
+    source: &GuestName,
+    progress: &dyn Progress,
+) -> Result<(Source, GuestLock)> {
     let mut tell = |what: &str| progress.stage(what);
     let held = lock::acquire_telling(layout, source, Wait::UpTo(PATIENCE), &mut tell)
         .context(|| format!("clone `{source}`"))?;
@@ -58,75 +23,5 @@ pub(super) fn hold(layout: &Layout, source: &GuestName, progress: &dyn Progress)
             format!("there is no guest `{source}` to clone"),
         ));
     }
-    Ok(Held {
-        source: source.clone(),
-        running: running(layout, source)?,
-        still: None,
-        _lock: held,
-    })
-}
-
-/// A process that has frozen a cgroup and thaws it when hostel says so or dies: nobody else would.
-struct Still {
-    child: clone::Child,
-    hold: Option<OwnedFd>,
-}
-
-impl Still {
-    fn begin(group: &Group) -> Result<Self> {
-        let (wait, hold) = file::pipe()?;
-        let (told, tell) = file::pipe()?;
-        let child = clone::spawn(CloneFlags::empty(), None, || {
-            // Ctrl-C is for hostel: this one ends when hostel has.
-            let _ = nix::unistd::setsid();
-            let _ = nix::unistd::close(hold.as_raw_fd());
-            let frozen = group.freeze(Instant::now() + FREEZE);
-            let _ = nix::unistd::write(&tell, &[u8::from(frozen.is_ok())]);
-            if frozen.is_ok() {
-                // End of file, or anything else but an interruption.
-                while nix::unistd::read(&wait, &mut [0]) == Err(nix::errno::Errno::EINTR) {}
-            }
-            i32::from(group.thaw(Instant::now() + FREEZE).is_err())
-        })?;
-        drop(tell);
-        let still = Self {
-            child,
-            hold: Some(hold),
-        };
-        let mut word = [0];
-        match nix::unistd::read(&told, &mut word) {
-            Ok(1) if word == [1] => Ok(still),
-            _ => Err(Error::new(
-                Kind::Timeout,
-                format!("its processes did not stand still within {} s", FREEZE.as_secs()),
-            )),
-        }
-    }
-}
-
-impl Drop for Still {
-    fn drop(&mut self) {
-        drop(self.hold.take());
-        let _ = pidfd::wait(&self.child.pidfd);
-    }
-}
-
-/// The cgroup of the guest, if a process is in it. Asked of the kernel; where it cannot be asked, nothing can run.
-fn running(layout: &Layout, source: &GuestName) -> Result<Option<Group>> {
-    let xids = xid::of_guest(layout, source)?;
-    if xids.is_empty() {
-        return Ok(None);
-    }
-    let path = std::env::var("HOSTEL_CGROUP").unwrap_or_else(|_| "hostel".to_owned());
-    let Some(root) = Root::open(&Host::detect()?, &path)? else {
-        return Ok(None);
-    };
-    for xid in xids {
-        if let Some(group) = Group::open(&root, &xid.cgroup_name())?
-            && group.is_populated()?
-        {
-            return Ok(Some(group));
-        }
-    }
-    Ok(None)
+    Ok((Source::look(layout, source)?, held))
 }

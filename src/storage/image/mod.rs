@@ -126,17 +126,15 @@ pub fn install(
         Some(source) => files::read(layout, source)?,
         None => Files::Dir,
     };
-    if let Some(held) = &mut held
-        && (driver.storage(), source_files.storage()) != (Storage::Btrfs, Storage::Btrfs)
-    {
-        // A snapshot is of one instant by itself.
-        held.keep_still()?;
+    if let Some((source, _lock)) = &mut held {
+        source.keep_still(&source_files, driver.storage())?;
     }
-    let from = match &prepared.source {
-        Some(source) => From::Guest {
-            name: source,
+    let home = prepared.source.as_ref().map(|source| layout.guest_dir(source));
+    let from = match &home {
+        Some(home) => From::Guest {
+            home,
             files: &source_files,
-            is_live: held.as_ref().is_some_and(clone::Held::is_running),
+            is_live: held.as_ref().is_some_and(|(source, _lock)| source.is_running()),
         },
         None if prepared.key == "dir" => From::Dir(&prepared.path),
         None => From::Image {

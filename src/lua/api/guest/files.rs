@@ -1,7 +1,7 @@
-//! What is done with a guest's files: `clone`, `convert`.
+//! What is done with a guest's files: `clone`, `snapshot`, `rollback`, `convert`.
 
 use ipnet::IpNet;
-use mlua::{Table, UserDataMethods, Value};
+use mlua::{IntoLua, Lua, LuaSerdeExt as _, Table, UserDataMethods, Value};
 use serde::Deserialize;
 
 use super::super::failure::{mistake, text};
@@ -9,9 +9,10 @@ use super::super::take::options;
 use super::{Handle, act};
 use crate::guest::{GuestName, Hostname, Invalid, Storage, Xid, schema};
 use crate::life::clone::{self, CloneOptions};
-use crate::life::convert;
+use crate::life::{convert, snapshot};
 use crate::lua::hooks::to_stderr;
 use crate::storage::Silent;
+use crate::storage::snapshot::{Label, Snapshot};
 
 #[derive(Deserialize, Default)]
 struct Differences {
@@ -36,6 +37,27 @@ pub(in crate::lua) fn differences(table: Option<&Table>) -> mlua::Result<CloneOp
     })
 }
 
+#[derive(Deserialize, Default)]
+struct Taking {
+    name: Option<Label>,
+    keep: Option<u64>,
+}
+
+fn label_of(word: &str, label: &Value) -> mlua::Result<Label> {
+    text(word, "the snapshot", label)?
+        .parse()
+        .map_err(|invalid: Invalid| mistake(word, invalid.message))
+}
+
+/// Snapshots as a table.
+struct All(Vec<Snapshot>);
+
+impl IntoLua for All {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        lua.to_value(&self.0)
+    }
+}
+
 pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
     methods.add_method("clone", |lua, this, (name, table): (Value, Option<Table>)| {
         let name: GuestName = text("clone", "the name", &name)?
@@ -48,6 +70,35 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
                 name: name.clone(),
                 xid: Some(applied.xid),
             })
+        })
+    });
+    methods.add_method("snapshot", |lua, this, table: Option<Table>| {
+        let taking: Taking = match &table {
+            Some(table) => options("snapshot", table, &schema::SNAPSHOT)?,
+            None => Taking::default(),
+        };
+        act(lua, this, "snapshot", table, |host| {
+            let keep = taking.keep.and_then(|keep| usize::try_from(keep).ok());
+            let label = taking.name.as_ref();
+            snapshot::snapshot(host, &this.name, label, keep, &to_stderr(), &Silent)
+                .map(|taken| taken.label.as_str().to_owned())
+        })
+    });
+    methods.add_method("snapshots", |lua, this, ()| {
+        act(lua, this, "snapshots", (), |host| {
+            snapshot::list(host, &this.name).map(All)
+        })
+    });
+    methods.add_method("remove_snapshot", |lua, this, label: Value| {
+        let label = label_of("remove_snapshot", &label)?;
+        act(lua, this, "remove_snapshot", label.as_str(), |host| {
+            snapshot::remove(host, &this.name, &label).map(|()| true)
+        })
+    });
+    methods.add_method("rollback", |lua, this, label: Value| {
+        let label = label_of("rollback", &label)?;
+        act(lua, this, "rollback", label.as_str(), |host| {
+            snapshot::rollback(host, &this.name, &label, &Silent).map(|()| true)
         })
     });
     methods.add_method("convert", |lua, this, storage: Value| {

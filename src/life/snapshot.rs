@@ -1,0 +1,70 @@
+//! `hostel snapshot` and `rollback`: a guest's files as they were.
+
+use super::hooks::{HookRunner, run_hook};
+use super::host::Host;
+use super::observe::{self, State};
+use crate::error::{Error, Kind, Result};
+use crate::guest::{GuestName, HookMoment};
+use crate::storage::Progress;
+use crate::storage::snapshot::{self, Label, Snapshot};
+
+/// What a snapshot has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its name.
+    pub label: Label,
+    /// The older ones that gave way to it.
+    pub removed: Vec<Label>,
+}
+
+/// Takes a snapshot of a guest, which may run, and keeps the newest `keep` of all.
+pub fn snapshot(
+    host: &Host,
+    name: &GuestName,
+    label: Option<&Label>,
+    keep: Option<usize>,
+    hooks: &dyn HookRunner,
+    progress: &dyn Progress,
+) -> Result<Taken> {
+    let _lock = super::lock(host, name)?;
+    let applied = observe::applied(host, name)?;
+    let create = || snapshot::create(&host.layout, name, label, progress);
+    let label = if observe::status(host, name)?.state == State::Running {
+        run_hook(hooks, &applied, HookMoment::PreSnapshot)?;
+        // Also when it failed: the one undoes what the other has done.
+        match (create(), run_hook(hooks, &applied, HookMoment::PostSnapshot)) {
+            (Ok(label), Ok(())) => label,
+            (Err(err), Ok(())) | (Ok(_), Err(err)) => return Err(err),
+            (Err(err), Err(other)) => return Err(err.and_also(other)),
+        }
+    } else {
+        create()?
+    };
+    let removed = match keep {
+        Some(keep) => snapshot::retain(&host.layout, name, keep)?,
+        None => Vec::new(),
+    };
+    Ok(Taken { label, removed })
+}
+
+/// The snapshots of a guest, the oldest first.
+pub fn list(host: &Host, name: &GuestName) -> Result<Vec<Snapshot>> {
+    observe::applied(host, name)?;
+    snapshot::list(&host.layout, name)
+}
+
+/// Removes snapshots.
+pub fn remove(host: &Host, name: &GuestName, label: &Label) -> Result<()> {
+    let _lock = super::lock(host, name)?;
+    snapshot::remove(&host.layout, name, label)
+}
+
+/// Makes the files of a guest, which does not run, those of a snapshot. What has changed since is lost.
+pub fn rollback(host: &Host, name: &GuestName, label: &Label, progress: &dyn Progress) -> Result<()> {
+    let _lock = super::lock(host, name)?;
+    if observe::status(host, name)?.state != State::Stopped {
+        return Err(Error::new(Kind::State, format!("guest `{name}` runs"))
+            .with_hint(format!("`hostel stop {name}` first: its files are exchanged")));
+    }
+    snapshot::restore(&host.layout, name, label, progress)
+}

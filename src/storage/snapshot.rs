@@ -1,0 +1,282 @@
+//! Snapshots of a guest's files: `guests/NAME/snapshots/LABEL`, laid out as a guest's directory.
+//!
+//! A snapshot is kept as the guest's files are, so it costs what a clone costs. It goes with the guest.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::driver::{self, From, Job};
+use super::files::{self, Files};
+use super::scratch::Scratch;
+use super::still::Source;
+use super::{Layout, Progress, layer, state, tree};
+use crate::error::{Context, Error, Kind, Result};
+use crate::guest::{GuestName, Invalid, Storage, serde_as_text};
+
+/// The name of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(String);
+
+impl Label {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Of this second.
+    fn now(now: OffsetDateTime) -> Self {
+        let (date, time) = (now.date(), now.time());
+        Self(format!(
+            "{:04}{:02}{:02}-{:02}{:02}{:02}",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second()
+        ))
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for Label {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let begins = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        if begins && text.len() <= 64 && text.bytes().all(is_part) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::new(
+                format!("`{}` is no name for a snapshot", text.escape_debug()),
+                "letters and digits, then also `-`, `_` and `.`, at most 64",
+            ))
+        }
+    }
+}
+
+serde_as_text!(Label);
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// Its name.
+    pub label: Label,
+    /// When it was taken, RFC 3339.
+    pub created: String,
+    /// How its files are kept.
+    pub storage: Storage,
+    /// What it occupies besides what it shares by layers, in bytes; extents that are shared are counted.
+    pub size: u64,
+}
+
+/// What is kept of it.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    created: String,
+}
+
+/// Takes a snapshot. The caller holds the guest's lock; the guest may run.
+pub fn create(
+    layout: &Layout,
+    name: &GuestName,
+    label: Option<&Label>,
+    progress: &dyn Progress,
+) -> Result<Label> {
+    let dir = layout.snapshots(name);
+    let now = OffsetDateTime::now_utc();
+    let label = match label {
+        Some(label) => label.clone(),
+        None => free(&dir, &Label::now(now)),
+    };
+    let place = dir.join(label.as_str());
+    if fs::symlink_metadata(&place).is_ok() {
+        return Err(
+            Error::new(Kind::Exists, format!("`{name}` has a snapshot `{label}` already"))
+                .with_hint("take another name, or none"),
+        );
+    }
+    let mut source = Source::look(layout, name)?;
+    let kept = files::read(layout, name)?;
+    let driver = driver::choose(layout, Some(kept.storage()))?;
+    let scratch = Scratch::new(layout)?;
+    let made = scratch.path().join(label.as_str());
+    make_dir(&made)?;
+    source.keep_still(&kept, kept.storage())?;
+    let from = From::Guest {
+        home: &layout.guest_dir(name),
+        files: &kept,
+        is_live: source.is_running(),
+    };
+    let done = driver.make(&Job {
+        layout,
+        name,
+        from: &from,
+        place: &made,
+        progress,
+    })?;
+    drop(source);
+    files::write(&made, &done.files)?;
+    let created = now.format(&Rfc3339).unwrap_or_default();
+    let text = serde_json::to_vec(&Written { created })
+        .map_err(|err| Error::new(Kind::Internal, "write a snapshot's date").with_source(err))?;
+    state::replace(&made.join("snapshot.json"), &text)?;
+    if done.is_bulk {
+        let opened = File::open(&made).context(|| format!("open `{}`", made.display()))?;
+        nix::unistd::syncfs(&opened).context(|| "write the snapshot to the disk")?;
+    }
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::io(format!("make `{}`", dir.display()), err));
+        }
+        _ => {}
+    }
+    fs::rename(&made, &place).context(|| format!("move into `{}`", place.display()))?;
+    drop(done.holds);
+    Ok(label)
+}
+
+/// The first of `20260102-030405`, `20260102-030405-2` ... that is not taken.
+fn free(dir: &Path, label: &Label) -> Label {
+    let is_taken = |label: &Label| fs::symlink_metadata(dir.join(label.as_str())).is_ok();
+    let others = (2..).map(|n: u32| Label(format!("{label}-{n}")));
+    std::iter::once(label.clone())
+        .chain(others)
+        .find(|label| !is_taken(label))
+        .unwrap_or_else(|| label.clone())
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .context(|| format!("make `{}`", path.display()))
+}
+
+/// The guest's snapshots, the oldest first.
+pub fn list(layout: &Layout, name: &GuestName) -> Result<Vec<Snapshot>> {
+    let mut found = Vec::new();
+    for label in labels(layout, name)? {
+        let place = layout.snapshots(name).join(label.as_str());
+        let path = place.join("snapshot.json");
+        let text = match fs::read(&path) {
+            // Removed meanwhile.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            other => other.context(|| format!("read `{}`", path.display()))?,
+        };
+        let Written { created } = serde_json::from_slice(&text).map_err(|err| {
+            Error::new(
+                Kind::Invalid,
+                format!("`{}` is not what hostel writes", path.display()),
+            )
+            .with_source(err)
+        })?;
+        let files = files::read_in(&place)?;
+        found.push(Snapshot {
+            label,
+            created,
+            storage: files.storage(),
+            size: files::size_in(layout, &place, &files)?,
+        });
+    }
+    found.sort_by(|a, b| (&a.created, &a.label).cmp(&(&b.created, &b.label)));
+    Ok(found)
+}
+
+fn labels(layout: &Layout, name: &GuestName) -> Result<Vec<Label>> {
+    let dir = layout.snapshots(name);
+    let entries = match fs::read_dir(&dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.context(|| format!("list `{}`", dir.display()))?,
+    };
+    let mut labels: Vec<Label> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    labels.sort();
+    Ok(labels)
+}
+
+/// Where a snapshot is.
+fn place(layout: &Layout, name: &GuestName, label: &Label) -> Result<PathBuf> {
+    let place = layout.snapshots(name).join(label.as_str());
+    if place.is_dir() {
+        return Ok(place);
+    }
+    Err(
+        Error::new(Kind::NotFound, format!("`{name}` has no snapshot `{label}`"))
+            .with_hint(format!("`hostel snapshots {name}` lists them")),
+    )
+}
+
+/// Removes a snapshot. The caller holds the guest's lock.
+pub fn remove(layout: &Layout, name: &GuestName, label: &Label) -> Result<()> {
+    let place = place(layout, name, label)?;
+    let layers: Vec<_> = match files::read_in(&place)? {
+        Files::Overlay(stack) => stack.layers().collect(),
+        _ => Vec::new(),
+    };
+    let scratch = Scratch::new(layout)?;
+    fs::rename(&place, scratch.path().join("snapshot"))
+        .context(|| format!("remove `{}`", place.display()))?;
+    let parent = File::open(scratch.path()).context(|| format!("open `{}`", scratch.path().display()))?;
+    tree::remove(&parent, Path::new("snapshot"))?;
+    layer::remove_unused(layout, layers).map(drop)
+}
+
+/// Removes the oldest snapshots but for `keep`. Gives those that it has removed. The caller holds the guest's lock.
+pub fn retain(layout: &Layout, name: &GuestName, keep: usize) -> Result<Vec<Label>> {
+    let all = list(layout, name)?;
+    let many = all.len().saturating_sub(keep);
+    let old: Vec<Label> = all
+        .into_iter()
+        .take(many)
+        .map(|snapshot| snapshot.label)
+        .collect();
+    old.iter().try_for_each(|label| remove(layout, name, label))?;
+    Ok(old)
+}
+
+/// Makes the guest's files those of a snapshot. The caller holds the guest's lock, and the guest does not run.
+pub fn restore(layout: &Layout, name: &GuestName, label: &Label, progress: &dyn Progress) -> Result<()> {
+    let place = place(layout, name, label)?;
+    let kept = files::read_in(&place)?;
+    let old = files::read(layout, name)?;
+    let from = From::Guest {
+        home: &place,
+        files: &kept,
+        is_live: false,
+    };
+    driver::replace(layout, name, &old, &from, old.storage(), progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_names_and_never_paths() {
+        for good in ["a", "before-upgrade", "20260102-030405", "v1.2_x"] {
+            assert_eq!(good.parse::<Label>().unwrap().to_string(), good);
+        }
+        for bad in ["", ".", "..", ".x", "-x", "a/b", "a b", "\u{e9}"] {
+            assert!(bad.parse::<Label>().is_err(), "{bad:?}");
+        }
+        let at = OffsetDateTime::from_unix_timestamp(1_000_000_000).unwrap();
+        assert_eq!(Label::now(at).as_str(), "20010909-014640");
+    }
+}
