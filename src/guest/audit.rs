@@ -71,6 +71,8 @@ pub struct Powers {
     /// The host's user ids that are its ids 0 to 65535: the first and the last. Unknown before it has a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<[u32; 2]>,
+    /// Whether its ids are its own.
+    pub userns: bool,
     /// The capabilities of its root, in its own user namespace.
     pub capabilities: Vec<Cap>,
     /// The words of `allow`.
@@ -91,7 +93,10 @@ pub struct Powers {
 /// What this guest can do.
 pub fn powers(spec: &Spec, xid: Option<Xid>) -> Powers {
     Powers {
-        ids: xid.map(|xid| [xid.id_base(), xid.id_base() + (Xid::IDS - 1)]),
+        ids: xid
+            .filter(|_| spec.userns)
+            .map(|xid| [xid.id_base(), xid.id_base() + (Xid::IDS - 1)]),
+        userns: spec.userns,
         capabilities: caps_of(spec).iter().collect(),
         allow: spec.allow.clone(),
         set_user_id: !spec.no_new_privs,
@@ -108,6 +113,14 @@ pub fn powers(spec: &Spec, xid: Option<Xid>) -> Powers {
 /// Everything that is loosened, lacking, without a bound or worth knowing; the openings first.
 pub fn audit(spec: &Spec, kernel: Kernel) -> Vec<Finding> {
     let mut found = Vec::new();
+    if !spec.userns {
+        found.push(finding(
+            Kind::Loosened,
+            "userns",
+            "no user namespace: its root is the host's",
+            of("userns"),
+        ));
+    }
     words(spec, &mut found);
     capabilities(spec, &mut found);
     network(spec, kernel, &mut found);
@@ -378,6 +391,15 @@ mod tests {
         assert_eq!(limited("", NEW), Vec::<String>::new());
         let net = r#","net":{"mode":"bind","address":["10.0.0.1/24"]}"#;
         assert_eq!(limited(net, NEW), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_root_that_is_the_hosts_is_told() {
+        let found = limited(r#","userns":false"#, NEW);
+        assert_eq!(
+            found,
+            ["loosened userns: no user namespace: its root is the host's"]
+        );
     }
 
     #[test]

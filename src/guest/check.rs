@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::caps::nearest;
-use super::{Check, Image, Init, Invalid, Net, NetMode, Spec};
+use super::{Allow, CapSet, Check, Image, Init, Invalid, Net, NetMode, Spec};
 
 /// What kind of fault a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,9 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
             );
         }
     }
+    if !spec.userns {
+        shared_ids(spec, &mut contradiction);
+    }
     if !spec.packages.is_empty() && !matches!(spec.image, Image::Debian(_)) {
         let message = format!("`packages` are Debian's, and the image is `{}`", spec.image);
         contradiction(
@@ -130,6 +133,34 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
         );
     }
     found
+}
+
+/// What a guest whose root is the host's root cannot have: there it would be the host's.
+fn shared_ids(spec: &Spec, contradiction: &mut impl FnMut(&[&str], String, &str)) {
+    let hint = "leave it out, or leave `userns` on";
+    let usual = CapSet::guest_default();
+    for (field, caps) in [("keep", Some(&spec.caps.keep)), ("only", spec.caps.only.as_ref())] {
+        for (index, cap) in caps.into_iter().flatten().enumerate() {
+            if !usual.contains(*cap) {
+                contradiction(
+                    &["caps", field, &(index + 1).to_string()],
+                    format!("with `userns = false`, `{cap}` would be the host's"),
+                    hint,
+                );
+            }
+        }
+    }
+    for (index, word) in spec.allow.iter().enumerate() {
+        let is_harmless = matches!(word, Allow::Ping | Allow::Traceroute | Allow::Tcpdump);
+        // Their capability is real then, so the network stack must not be the host's.
+        if !is_harmless || matches!(spec.net.mode, NetMode::Bind | NetMode::Host) {
+            contradiction(
+                &["allow", &(index + 1).to_string()],
+                format!("with `userns = false`, `{word}` would be the host's"),
+                hint,
+            );
+        }
+    }
 }
 
 fn net(spec: &Spec, found: &mut Vec<Finding>) {
@@ -529,6 +560,25 @@ mod tests {
         let found = fleet(&[&guest("a", net), &guest("b", net)]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].fault, Fault::DuplicateAddress);
+    }
+
+    #[test]
+    fn without_ids_of_its_own_a_guest_has_nothing_that_would_be_the_hosts() {
+        let faults = |more: &str| spec(&guest("a", &format!(r#","userns":false{more}"#))).len();
+        assert_eq!(faults(""), 0);
+        assert_eq!(faults(r#","caps":{"keep":["chown"],"drop":["kill"]}"#), 0);
+        assert_eq!(faults(r#","caps":{"keep":["sys_admin","mknod"]}"#), 2);
+        assert_eq!(faults(r#","caps":{"only":["sys_ptrace","chown"]}"#), 1);
+        for word in Allow::NAMES {
+            let alone = faults(&format!(r#","allow":["{word}"]"#));
+            assert_eq!(
+                alone == 0,
+                ["ping", "traceroute", "tcpdump"].contains(word),
+                "{word}"
+            );
+        }
+        let bind = r#","net":{"mode":"bind","address":["10.0.0.1/24"]},"allow":["ping"]"#;
+        assert_eq!(faults(bind), 1);
     }
 
     #[test]

@@ -115,6 +115,10 @@ pub enum Identity {
 
 /// What a process and its descendants are confined to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of another facility of the kernel"
+)]
 pub struct Context {
     /// Who it is.
     pub identity: Identity,
@@ -136,6 +140,8 @@ pub struct Context {
     pub caps: Option<CapSet>,
     /// What of its confinement is loosened; means something only where it has a user namespace.
     pub allow: Vec<Allow>,
+    /// Its ids are the host's, though it is a stranger: a guest without a user namespace.
+    pub shares_ids: bool,
     /// No program in it gains a right by being executed.
     pub no_new_privs: bool,
     /// What it may use at most.
@@ -177,6 +183,7 @@ impl Context {
             identity: Identity::Xid(xid),
             isolate: Isolate {
                 net: !on_host_stack,
+                user: spec.userns,
                 ..Isolate::GUEST
             },
             hostname: spec.hostname.clone().or_else(|| hostname_of(spec.name.as_str())),
@@ -197,6 +204,7 @@ impl Context {
             mounts: spec.mounts.clone(),
             caps: Some(guest_caps(&spec.caps, &spec.allow, spec.init.is_hostel())),
             allow: spec.allow.clone(),
+            shares_ids: !spec.userns,
             no_new_privs: spec.no_new_privs,
             limits: spec.limits.clone(),
             scope_abstract_sockets: on_host_stack && !spec.net.shared_abstract_sockets,
@@ -220,10 +228,11 @@ impl Context {
     /// The system calls that it may make; `None` leaves all that the caller has. Whoever gets ids of its own is a
     /// stranger to the host and is filtered; what stays the caller is confined only to what the caller names.
     pub fn profile(&self) -> Option<Profile> {
-        let is_stranger = self.isolate.user || self.identity == Identity::Spectator;
+        let is_stranger = self.isolate.user || self.shares_ids || self.identity == Identity::Spectator;
         is_stranger.then(|| Profile {
             caps: self.caps.unwrap_or_else(|| super::Cap::all().collect()),
             allow: self.allow.clone(),
+            shares_ids: self.shares_ids,
         })
     }
 

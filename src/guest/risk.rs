@@ -179,6 +179,11 @@ pub static FIELDS: &[Risk] = &[
         "each capability by its name: `hostel doc caps.keep`",
     ),
     risk(
+        "userns",
+        "user ids that are the host's: files and sockets of the host that it is given are its root's",
+        "its root is the host's root with fewer capabilities: a bug of the kernel, or a file of the host in reach, is worth more to it; inotify instances, keys, pending signals and locked memory are counted with the host's root, and it writes into the host's audit log",
+    ),
+    risk(
         "net.mode.host",
         "every address and port of the host's network stack",
         "it serves and speaks as the host, reaches what listens on the host's loopback, and sees its traffic's addresses: for guests that are trusted as the host is",

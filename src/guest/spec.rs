@@ -41,6 +41,9 @@ pub struct Spec {
     /// What of its confinement is loosened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<Allow>,
+    /// Whether its user ids are its own. Without, its root is the host's root, with fewer powers.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub userns: bool,
     /// Whether no program in it can gain a right by being executed: no set-user-ID, no file capabilities.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_new_privs: bool,
@@ -77,6 +80,10 @@ pub struct Spec {
     /// Functions of the recipe that run around its start and stop.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: Hooks,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Spec {

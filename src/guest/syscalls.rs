@@ -102,6 +102,9 @@ pub struct Profile {
     pub caps: CapSet,
     /// What the recipe loosens.
     pub allow: Vec<Allow>,
+    /// Whether its ids are the host's. Then no limit of its own user namespace keeps it from making another, and its
+    /// root owns what the host's root owns.
+    pub shares_ids: bool,
 }
 
 /// The namespaces of `clone(2)` and `unshare(2)`; `CLONE_NEWTIME` is one of `unshare` alone, where the signal of
@@ -183,6 +186,14 @@ static SOCKET_PAIRS: Alternatives = &[&[is(0, AF_UNIX)]];
 /// (each a source of kernel bugs).
 static IOCTLS: Alternatives = &[&[is_not(1, 0x5412), is_not(1, 0x541c), is_not(1, 0x5423)]];
 
+/// And `FS_IOC_FSSETXATTR`, which does what `file_setattr(2)` does.
+static IOCTLS_SHARED: Alternatives = &[&[
+    is_not(1, 0x5412),
+    is_not(1, 0x541c),
+    is_not(1, 0x5423),
+    is_not(1, 0x401c_5820),
+]];
+
 /// `PER_LINUX`, `PER_LINUX32`, either with `UNAME26`, and the question for the present one. Not `READ_IMPLIES_EXEC` and the like,
 /// which undo protections of memory.
 static PERSONALITIES: Alternatives = &[
@@ -219,6 +230,12 @@ impl Profile {
             };
         }
         match call {
+            // Its flags lie behind a pointer, where no filter sees them; programs go on with `clone`.
+            "clone3" if self.shares_ids => Answer::Refuse(libc::ENOSYS),
+            // The number of the project that a file's blocks count for, which only the host's ids can change: with it
+            // a guest would leave its disk quota.
+            "file_setattr" if self.shares_ids => Answer::Refuse(libc::EPERM),
+            "ioctl" if self.shares_ids => only(IOCTLS_SHARED),
             "socket" => self.sockets(),
             "socketpair" => only(SOCKET_PAIRS),
             "ioctl" => only(IOCTLS),
@@ -283,6 +300,7 @@ mod tests {
         Profile {
             caps: CapSet::guest_default(),
             allow: Vec::new(),
+            shares_ids: false,
         }
     }
 
@@ -347,6 +365,22 @@ mod tests {
         assert!(matches!(default().answer("unshare"), Some(Answer::When(..))));
         assert!(matches!(default().answer("clone"), Some(Answer::When(..))));
         assert_eq!(default().answer("read"), Some(Answer::Allow));
+    }
+
+    #[test]
+    fn with_the_hosts_ids_what_a_user_namespace_would_hold_is_refused() {
+        let shared = Profile {
+            shares_ids: true,
+            ..default()
+        };
+        let closed: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|g| g.calls.iter().map(move |call| (g, *call)))
+            .filter(|(g, call)| shared.answer_in(g, call) != default().answer_in(g, call))
+            .map(|(_, call)| call)
+            .collect();
+        assert_eq!(closed, ["file_setattr", "ioctl", "clone3"]);
+        assert_eq!(shared.answer("clone3"), Some(Answer::Refuse(libc::ENOSYS)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 
 use super::command::{Command, Session};
 use super::guest_dev;
+use super::masks::Ids;
 use crate::plan::{Phase, Program, Step};
 use crate::sys::mount::{self, Attr};
 use crate::sys::seccomp::{self, Filter};
@@ -193,7 +194,13 @@ impl Inside<'_> {
         mount::attach(&empty, target)?;
         let proc = mount::new_fs(c"proc", &[], Attr::DATA)?;
         mount::attach(&proc, &empty)?;
-        super::masks::hide(&proc, &empty)
+        let is_shared = |step: &Step| matches!(step, Step::Clone(isolate) if !isolate.user);
+        let ids = if self.steps.iter().any(is_shared) {
+            Ids::Hosts
+        } else {
+            Ids::Own
+        };
+        super::masks::hide(&proc, &empty, ids)
     }
 
     fn sys(&mut self) -> Result<(), Failure> {

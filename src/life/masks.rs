@@ -27,13 +27,49 @@ const HIDDEN_FILES: [&CStr; 9] = [
 ];
 /// Directories that are empty.
 const HIDDEN_DIRS: [&CStr; 3] = [c"acpi", c"asound", c"scsi"];
+/// Of a guest whose root is the host's: what only the host's root may read or set. Others cannot anyway.
+const HIDDEN_FROM_ROOT: [&CStr; 8] = [
+    c"slabinfo",
+    c"kpagecount",
+    c"kpageflags",
+    c"kpagecgroup",
+    c"vmallocinfo",
+    c"pagetypeinfo",
+    c"allocinfo",
+    c"mtrr",
+];
 /// Directories and files that cannot be written, whatever their owner.
 const READONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
 
 /// The hidden ones by path, for the keeper, which hides them again in the procfs of the guest's own init.
-pub(super) fn hidden_paths() -> Vec<&'static str> {
-    HIDDEN_PATHS.to_vec()
+pub(super) fn hidden_paths(ids: Ids) -> Vec<&'static str> {
+    let mut paths = HIDDEN_PATHS.to_vec();
+    if ids == Ids::Hosts {
+        paths.extend(HIDDEN_PATHS_FROM_ROOT);
+    }
+    paths
 }
+
+/// Whose user ids a guest has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// A range of its own.
+    Own,
+    /// The host's.
+    Hosts,
+}
+
+/// [`HIDDEN_FROM_ROOT`] by path.
+const HIDDEN_PATHS_FROM_ROOT: [&str; 8] = [
+    "/proc/slabinfo",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/kpagecgroup",
+    "/proc/vmallocinfo",
+    "/proc/pagetypeinfo",
+    "/proc/allocinfo",
+    "/proc/mtrr",
+];
 
 /// [`HIDDEN_FILES`] and [`HIDDEN_DIRS`] by path.
 const HIDDEN_PATHS: [&str; 12] = [
@@ -72,12 +108,16 @@ pub(super) fn empty() -> Result<OwnedFd, Errno> {
 
 /// Hides and protects what is the host's in a procfs. Nothing in the mount namespace is shared with another any more
 /// (`Step::PrivateMounts`), so no copy has to be made private by itself.
-pub(super) fn hide(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn hide(proc: &OwnedFd, empty: &OwnedFd, ids: Ids) -> Result<(), Failure> {
     let at = |name: &CStr| {
         let what = format!("`/proc/{}`", name.to_string_lossy());
         move |errno| Failure { errno, what }
     };
-    for name in HIDDEN_FILES {
+    let from_root: &[&CStr] = match ids {
+        Ids::Own => &[],
+        Ids::Hosts => &HIDDEN_FROM_ROOT,
+    };
+    for name in HIDDEN_FILES.iter().chain(from_root).copied() {
         let Some(target) = target(proc, name).map_err(at(name))? else {
             continue;
         };

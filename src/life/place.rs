@@ -12,7 +12,7 @@ use super::host::Host;
 use super::{filter, observe, start};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::syscalls::Profile;
-use crate::guest::{CapSet, Context, HostPid, Init, NetMode, Rlimit, RlimitKind, Xid};
+use crate::guest::{CapSet, Context, HostPid, Init, Rlimit, RlimitKind, Xid};
 use crate::storage::state::Applied;
 use crate::sys::cgroup::Group;
 use crate::sys::seccomp::Filter;
@@ -94,10 +94,12 @@ impl Place {
                 Init::Own(_) => Some(group.child(super::ENTERED)?),
             },
             group,
-            namespaces: if started.net.mode == NetMode::Bind || started.net.mode == NetMode::Host {
-                OF_GUESTS
-            } else {
-                OF_GUESTS | CloneFlags::CLONE_NEWNET
+            namespaces: {
+                let mut joined = OF_GUESTS;
+                joined.set(CloneFlags::CLONE_NEWNET, context.isolate.net);
+                // The one that this process is in already cannot be joined (EINVAL, setns(2)).
+                joined.set(CloneFlags::CLONE_NEWUSER, context.isolate.user);
+                joined
             },
             has_processes: true,
             has_users: true,
@@ -144,6 +146,7 @@ impl Place {
                     filter::compile(&Profile {
                         caps: bounding,
                         allow: Vec::new(),
+                        shares_ids: false,
                     })
                 })
                 .transpose()?,

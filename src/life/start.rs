@@ -12,6 +12,7 @@ use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
 use super::init_config::{self, InitConfig};
 use super::launch::{Running, launch};
+use super::masks::Ids;
 use super::{logs, masks, observe, stop};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{Allow, CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
@@ -108,7 +109,7 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
         caps: context.caps.unwrap_or(CapSet::EMPTY),
         hostname: spec.effective_hostname(),
         stop_timeout: spec.stop.timeout,
-        mask: &masks::hidden_paths(),
+        mask: &masks::hidden_paths(if spec.userns { Ids::Own } else { Ids::Hosts }),
         readonly: &masks::READONLY_PATHS,
         has_cgroup: !spec.init.is_hostel(),
         has_report: !spec.init.is_hostel(),
@@ -229,6 +230,9 @@ fn refuse(host: &Host, spec: &Spec, xid: Xid) -> Result<()> {
     if on_host_stack && !spec.net.shared_abstract_sockets {
         landlock::require_scoping()?;
     }
+    if on_host_stack && !spec.userns {
+        refuse_writable_network()?;
+    }
     if on_host_stack && spec.allow.contains(&Allow::Ping) {
         require_echo_sockets(xid)?;
     }
@@ -245,6 +249,32 @@ fn refuse(host: &Host, spec: &Spec, xid: Xid) -> Result<()> {
             .with_hint(format!(
                 "let it listen on the host's own address only, or take {port} from `net.ports`"
             )));
+        }
+    }
+    Ok(())
+}
+
+/// Files of `/proc/net` that root may write set the host's firewall (`xt_recent`) or its packet generator. They are
+/// there once for each process, so no mount covers them: where there is one, a guest whose root is the host's cannot be
+/// on the host's stack.
+fn refuse_writable_network() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut dirs = vec![std::path::PathBuf::from("/proc/self/net")];
+    while let Some(dir) = dirs.pop() {
+        let list = || format!("list `{}`", dir.display());
+        for entry in std::fs::read_dir(&dir).context(list)? {
+            let entry = entry.context(list)?;
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                dirs.push(entry.path());
+            } else if meta.is_file() && meta.permissions().mode() & 0o222 != 0 {
+                let message = format!(
+                    "`userns = false` on the host's network: its root could write `{}`",
+                    entry.path().display()
+                );
+                return Err(Error::new(Kind::Unsupported, message)
+                    .with_hint("give it a private network, or leave `userns` on"));
+            }
         }
     }
     Ok(())

@@ -90,14 +90,15 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
         steps.push(Step::Admit(Some(context.addrs().collect())));
     }
 
-    if isolate.user {
+    if isolate.user || context.shares_ids {
+        // Of the host's own root it takes the groups.
         steps.push(Step::BecomeRoot);
-        if !context.is_nested() {
-            // Set while /proc/sys can still be written, by who is root of the namespace that it holds for.
-            steps.push(Step::NoNestedUsers);
-        }
     }
-    if isolate.user && isolate.net && context.may_ping() {
+    if isolate.user && !context.is_nested() {
+        // Set while /proc/sys can still be written, by who is root of the namespace that it holds for.
+        steps.push(Step::NoNestedUsers);
+    }
+    if (isolate.user || context.shares_ids) && isolate.net && context.may_ping() {
         // As above: while /proc/sys can still be written.
         steps.push(Step::EchoSockets);
     }

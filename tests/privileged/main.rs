@@ -74,6 +74,7 @@ files! {
     spectator,
     storage,
     terminal,
+    userns,
     waiting,
 }
 

@@ -233,6 +233,7 @@ fn told(powers: &Powers) -> Vec<(&'static str, String)> {
     };
     let ids = match powers.ids {
         Some([first, last]) => format!("{first} to {last} of the host's"),
+        None if !powers.userns => "the host's own".to_owned(),
         None => "a range of its own, allocated when it is made".to_owned(),
     };
     let mut network = vec![powers.network.to_string()];

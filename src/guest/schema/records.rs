@@ -57,6 +57,7 @@ record!(GUEST, "guest", "A complete Linux server.", [
     field("limits", Type::Record(&LIMITS), "What it may use at most. All but `disk` change while it runs.", "{ memory = \"256M\", cpus = 0.5 }"),
     field("caps", Type::Record(&CAPS), "The capabilities of its root.", "{ keep = { \"net_raw\" } }"),
     field("allow", Type::List(&Type::Enum(Allow::NAMES)), "What of its confinement is loosened, by name; `hostel doc allow` tells what each word opens and risks.", "{ \"keyring\", \"ptrace\" }"),
+    field("userns", Type::Bool, "Whether its user ids are its own. With `false` its root is the host's root, with the default capabilities at most; `hostel doc userns` tells what that risks.", "false").default("true"),
     field("no_new_privs", Type::Bool, "No program in it gains a right by being executed (PR_SET_NO_NEW_PRIVS): `su`, `sudo`, `ping` with file capabilities do not work.", "true").default("false"),
     field("mounts", Type::List(&Type::Record(&MOUNT)), "Host data that it sees.", "{ { source = \"/srv/web\", target = \"/var/www\", readonly = true } }"),
     field("files", Type::Map(&s::GUEST_PATH, &Type::Short("content", &FILE)), "Files written into it, by their path inside.", "{ [\"/etc/motd\"] = \"hello\\n\" }"),

@@ -129,6 +129,7 @@ mod tests {
         let profile = Profile {
             caps: CapSet::guest_default(),
             allow: Vec::new(),
+            shares_ids: false,
         };
         for arch in [Architecture::X86_64, Architecture::Aarch64] {
             let answers: Vec<_> = profile.answers(arch).collect();

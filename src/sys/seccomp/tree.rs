@@ -196,10 +196,17 @@ mod tests {
             Profile {
                 caps: CapSet::guest_default(),
                 allow: Vec::new(),
+                shares_ids: false,
             },
             Profile {
                 caps: CapSet::guest_default(),
                 allow: vec![Allow::Nested, Allow::Ptrace],
+                shares_ids: false,
+            },
+            Profile {
+                caps: CapSet::guest_default(),
+                allow: vec![Allow::Ping],
+                shares_ids: true,
             },
             Profile::default(),
         ];
