@@ -172,6 +172,20 @@ fn parse(text: &[u8]) -> serde_json::Result<Option<Applied>> {
     serde_json::from_slice(text).map(Some)
 }
 
+/// Any bytes as a state file; what is understood must be understood again as it is written.
+pub(crate) fn parse_any(text: &[u8]) {
+    let Ok(Some(applied)) = parse(text) else { return };
+    let written = serde_json::to_vec_pretty(&Written {
+        format: FORMAT,
+        applied: &applied,
+    });
+    let second = written.and_then(|text| parse(&text));
+    assert!(
+        matches!(&second, Ok(Some(second)) if *second == applied),
+        "{applied:?} is read again as {second:?}"
+    );
+}
+
 fn damaged(path: &Path, what: &str) -> Error {
     Error::new(Kind::Invalid, format!("`{}` {what}", path.display()))
         .with_hint("apply the guest's recipe again after moving this file away; the guest's files stay")

@@ -118,6 +118,11 @@ fn number<T: std::str::FromStr>(text: Option<&str>) -> Option<T> {
     text?.parse().ok()
 }
 
+/// Any text as `stat` and `status`.
+pub(crate) fn parse_any(text: &str) {
+    let _ = (parse_stat(text), parse_status(text));
+}
+
 fn parse_stat(text: &str) -> Option<Stat> {
     // `PID (COMM) STATE ...`, where COMM may hold any byte but NUL: it ends at the last parenthesis.
     let open = text.find('(')?;

@@ -303,6 +303,11 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
         .context(|| format!("make `{}`", path.display()))
 }
 
+/// Unpacks an archive into `dir/rootfs`, as a build of a `tar:` image does.
+pub(crate) fn unpack_tar(archive: &Path, dir: &Path) -> Result<()> {
+    tar::Archive::open(archive)?.unpack(dir, &super::Silent)
+}
+
 fn open(path: &Path) -> Result<File> {
     File::open(path).context(|| format!("open `{}`", path.display()))
 }

@@ -25,6 +25,7 @@ mod v1;
 mod v2;
 
 pub use group::{Change, Group};
+pub(crate) use host::parse_any;
 pub use host::{Controller, Description, Hierarchy, Host, IoWeight, Layout, Refusal, Unified};
 pub use root::Root;
 pub use stats::{Glance, Usage};

@@ -2,6 +2,14 @@
 //!
 //! A target takes what the fuzzer made and panics where a promise is broken. docs/development.md says how they run.
 
+mod archive;
+mod records;
+mod values;
+
+pub use archive::archive;
+pub use records::records;
+pub use values::values;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +22,13 @@ const CANARY: &str = "canary-of-another-folder";
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in `fuzz/corpus`.
-pub const TARGETS: &[(&str, Target)] = &[("evaluator", evaluator), ("scanner", scanner)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("archive", archive),
+    ("evaluator", evaluator),
+    ("records", records),
+    ("scanner", scanner),
+    ("values", values),
+];
 
 /// Any bytes as a recipe: the evaluation ends in time, never by a mistake of hostel's, reads nothing beside its
 /// folder, says where what it complains of is, and means the same a second time and in this process.
