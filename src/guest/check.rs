@@ -11,6 +11,8 @@ use super::{Allow, CapSet, Check, Image, Init, Invalid, Net, NetMode, Spec};
 pub enum Fault {
     /// Fields that make no sense together.
     Contradiction,
+    /// A value that is one, and cannot be meant.
+    Value,
     /// A field that another one needs.
     Missing,
     /// A service that the guest does not have.
@@ -71,10 +73,21 @@ fn join(parts: &[&str]) -> String {
 
 /// Checks one guest.
 pub fn spec(spec: &Spec) -> Vec<Finding> {
+    /// Below it no program of any distribution starts; who writes less has left out a unit.
+    const LEAST_MEMORY: u64 = 1 << 20;
     let mut found = Vec::new();
     net(spec, &mut found);
     services(spec, &mut found);
     health(spec, &mut found);
+    if let Some(memory) = spec.limits.memory.filter(|memory| memory.0 < LEAST_MEMORY) {
+        let bytes = memory.0;
+        found.push(Finding::new(
+            Fault::Value,
+            join(&["limits", "memory"]),
+            format!("`memory` is {bytes} bytes, and nothing starts in less than 1M"),
+            format!("a size has a unit: `\"{bytes}M\"`"),
+        ));
+    }
     let mut contradiction = |path: &[&str], message: String, hint: &str| {
         found.push(Finding::new(Fault::Contradiction, join(path), message, hint));
     };
@@ -521,6 +534,17 @@ mod tests {
 
     fn guest(name: &str, more: &str) -> Spec {
         serde_json::from_str(&format!(r#"{{"name":"{name}","image":"busybox"{more}}}"#)).unwrap()
+    }
+
+    #[test]
+    fn memory_without_a_unit_is_not_meant() {
+        let found = spec(&guest("a", r#", "limits": { "memory": "64" }"#));
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].invalid.hint.as_deref(),
+            Some("a size has a unit: `\"64M\"`")
+        );
+        assert!(spec(&guest("a", r#", "limits": { "memory": "1M" }"#)).is_empty());
     }
 
     #[test]

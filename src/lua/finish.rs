@@ -422,6 +422,7 @@ fn mistake_of(finding: &Finding, guest: &Done<'_>) -> Mistake {
 fn code_of(fault: Fault) -> Code {
     match fault {
         Fault::Contradiction => Code::Conflict,
+        Fault::Value => Code::BadValue,
         Fault::UnknownService | Fault::UnknownGuest => Code::UnknownGuest,
         Fault::Circle => Code::Circle,
         Fault::Missing => Code::Missing,

@@ -186,7 +186,10 @@ impl<'a> Reader<'a> {
             };
             help = Some(format!("such as \"{}\"", scalar.example));
         }
-        if matches!(kind, Type::Templates) && matches!(value, Lua::String(_)) {
+        if let Type::Record(record) = kind {
+            help = tables::sample(record).map(|table| format!("such as `{table}`"));
+        }
+        if matches!(kind, Type::Templates) {
             help = Some(
                 "pass the template itself: `local base = template \"base\" { ... }`, `from = base`"
                     .to_owned(),

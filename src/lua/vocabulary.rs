@@ -86,7 +86,10 @@ fn unknown_word(name: &str, is_set: bool) -> Raised {
     }
     let help = match MISSING.iter().find(|(word, _)| *word == name) {
         Some((_, instead)) => Some((*instead).to_owned()),
-        None => nearest(name, recipe_words()).map(|near| format!("did you mean `{near}`?")),
+        None => Some(match nearest(name, recipe_words()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("a text stands in quotes: `\"{name}\"`; a name of your own is a `local` first"),
+        }),
     };
     let mut raised = Raised::new(Code::UnknownWord, format!("unknown word `{name}`")).word(name);
     raised.help = help;

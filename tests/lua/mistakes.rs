@@ -13,6 +13,11 @@ macro_rules! mistakes {
 
 mistakes! {
     limit_for_limits: "guest \"web\" {\n  image = \"busybox\",\n  limit = { memory = \"64M\" },\n}\n";
+    word_without_quotes: "guest \"web\" { image = busybox }\n";
+    size_without_a_unit: "guest \"web\" { image = \"busybox\", limits = { memory = 64 } }\n";
+    text_for_a_table: "guest \"web\" {\n  image = \"busybox\",\n  net = \"10.0.0.1\",\n  services = { exec = \"httpd -f\" },\n}\n";
+    table_for_a_template: "local base = { image = \"busybox\" }\nguest \"web\" { from = base }\n";
+    names_and_items_mixed_up: "guest \"web\" {\n  image = \"busybox\",\n  files = { \"/etc/motd\" },\n  mounts = { [\"/srv\"] = \"/srv\" },\n  services = { httpd = { \"httpd\", \"-f\" } },\n}\n";
     missing_end: "for i = 1, 3 do\n  guest(\"web\" .. i) { image = \"busybox\" }\n";
     assignment_for_comparison: "local n = 1\nif n = 1 then\n  guest \"web\" { image = \"busybox\" }\nend\n";
     guest_without_a_name: "guest {\n  image = \"busybox\",\n}\n";

@@ -34,7 +34,10 @@ impl Reader<'_> {
         named.sort();
         for key in named {
             let subject = self.subject();
-            let help = if places.is_empty() {
+            let table = item.record().and_then(sample);
+            let help = if let (true, Some(table)) = (places.is_empty(), table) {
+                format!("write `{{ {table} }}`")
+            } else if places.is_empty() {
                 "write `{ a, b, c }`".to_owned()
             } else {
                 "a table is a list or has names, not both; the key would be lost".to_owned()
@@ -83,7 +86,7 @@ impl Reader<'_> {
     }
 
     /// The entries of a table with names, sorted; a place in it is a mistake.
-    fn entries(&mut self, table: &Table) -> Vec<(String, Lua)> {
+    fn entries(&mut self, table: &Table, remedy: impl Fn(&Lua) -> Option<String>) -> Vec<(String, Lua)> {
         self.plain_table(table);
         let mut entries = Vec::new();
         let mut stray = Vec::new();
@@ -120,7 +123,7 @@ impl Reader<'_> {
             let subject = self.subject();
             self.below(key, |reader| {
                 let message = format!("{subject} has {} without a name", described(&value));
-                let help = "write `name = value`".to_owned();
+                let help = remedy(&value).unwrap_or_else(|| "write `name = value`".to_owned());
                 reader.mistake(Code::Mixed, At::Value, message, Some(help));
             });
         }
@@ -129,7 +132,15 @@ impl Reader<'_> {
 
     pub(super) fn read_map(&mut self, table: &Table, key: &'static Scalar, item: &'static Type) -> Node {
         let mut map = BTreeMap::new();
-        for (name, value) in self.entries(table) {
+        // What was meant for a name, mostly.
+        let named = |value: &Lua| {
+            let Lua::String(text) = value else { return None };
+            Some(format!(
+                "write `[\"{}\"] = value`",
+                text.to_string_lossy().escape_debug()
+            ))
+        };
+        for (name, value) in self.entries(table, named) {
             let is_valid = self.below(name.clone(), |reader| match (key.parse)(Given::Text(&name)) {
                 Ok(_) => true,
                 Err(invalid) => {
@@ -149,7 +160,16 @@ impl Reader<'_> {
     pub(crate) fn read_record(&mut self, table: &Table, record: &'static Record) -> Node {
         let mut map: BTreeMap<Key, Node> = BTreeMap::new();
         let mut chosen: Option<String> = None;
-        for (name, value) in self.entries(table) {
+        // The list of a service's words is its `exec`.
+        let list = record
+            .fields
+            .iter()
+            .find(|field| field.required && matches!(field.kind, Type::List(_)));
+        let listed = |value: &Lua| match (list, value) {
+            (Some(field), Lua::String(_)) => Some(format!("write `{} = {}`", field.name, field.example)),
+            _ => None,
+        };
+        for (name, value) in self.entries(table, listed) {
             let Some(field) = record.field(&name) else {
                 let help = match nearest(&name, record.fields.iter().map(|f| f.name)) {
                     Some(near) => format!("did you mean `{near}`?"),
@@ -173,9 +193,16 @@ impl Reader<'_> {
                 }
                 chosen = Some(name.clone());
             }
-            let Some(node) = self.below(field.name, |reader| reader.read(&value, &field.kind)) else {
-                continue;
-            };
+            let before = self.mistakes.len();
+            let node = self.below(field.name, |reader| reader.read(&value, &field.kind));
+            // A wrong type that nothing better is known of: what a right one looks like.
+            let depth = self.path.len() + 1;
+            for mistake in &mut self.mistakes[before..] {
+                if mistake.code == Code::WrongType && mistake.help.is_none() && mistake.path.len() == depth {
+                    mistake.help = Some(format!("such as `{} = {}`", field.name, field.example));
+                }
+            }
+            let Some(node) = node else { continue };
             match field.inside {
                 None => match map.get_mut(name.as_str()) {
                     Some(there) => there.merge(&node, Some(&field.kind)),
@@ -196,6 +223,15 @@ impl Reader<'_> {
         }
         self.node(Value::Map(Rc::new(map)))
     }
+}
+
+/// The record with what it needs, as it would be written.
+pub(super) fn sample(record: &Record) -> Option<String> {
+    let needed = record.fields.iter().filter(|field| field.required);
+    let fields: Vec<String> = needed
+        .map(|field| format!("{} = {}", field.name, field.example))
+        .collect();
+    (!fields.is_empty()).then(|| format!("{{ {} }}", fields.join(", ")))
 }
 
 /// Where a field that this record lacks could belong.
