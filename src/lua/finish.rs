@@ -239,6 +239,10 @@ fn required(
 ) {
     let Value::Map(map) = &node.value else { return };
     for field in record.fields {
+        // Most can be left out and have nothing below: of a thousand guests that is a hundred thousand look-ups less.
+        if !field.required && field.kind.record().is_none() {
+            continue;
+        }
         let there = map.get(field.name).filter(|n| !matches!(n.value, Value::Unset));
         match there {
             None if field.required => {
