@@ -14,10 +14,11 @@
 //! | [`plan`] | specification + host facts → ordered steps, each printable and with its undo | to touch the host |
 //! | [`life`] | the verbs: build, start, enter, exec, stop, destroy, observe | to remember what the kernel knows |
 //! | [`storage`] | a guest's files: images, the state directory, safe access to hostile trees | to follow a guest's links |
+//! | [`selftest`] | the known ways out of a guest, each tried | an attack that cannot work anywhere |
 //! | [`lua`] | the VM, the sandbox, tables ↔ guest types, diagnostics | to enforce: it decides |
 //! | [`cli`] | arguments → requests, output, exit codes | logic |
 //!
-//! Dependencies point one way: `sys`, `bpf`, `guest` ← `plan` ← `life`, `storage` ← `lua` ← `cli`.
+//! Dependencies point one way: `sys`, `bpf`, `guest` ← `plan` ← `life`, `storage` ← `lua`, `selftest` ← `cli`.
 
 pub mod bpf;
 pub mod cli;
@@ -28,6 +29,7 @@ pub mod guest;
 pub mod life;
 pub mod lua;
 pub mod plan;
+pub mod selftest;
 pub mod storage;
 pub mod sys;
 

@@ -168,6 +168,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     caps::Caps,
     limit::Limit,
     doctor::Doctor,
+    selftest::Selftest,
     images::Images,
     gc::Gc,
     host::Host,

@@ -12,7 +12,7 @@ global_asm!(
     "_start:",
     "xor %ebp, %ebp",
     "and $-16, %rsp",
-    "call hostel_init",
+    "call hostel_start",
     "ud2",
     options(att_syntax)
 );
@@ -22,7 +22,7 @@ global_asm!(
     "_start:",
     "mov x29, #0",
     "mov x30, #0",
-    "bl hostel_init",
+    "bl hostel_start",
     "brk #1"
 );
 

@@ -1,6 +1,7 @@
-//! Builds the guest's init (`src/init/main.rs`) into `OUT_DIR/hostel-init`, which the library embeds.
+//! Builds the guest's init (`src/init`) into `OUT_DIR/hostel-init` and the attacker of `hostel selftest` (`src/attack`)
+//! into `OUT_DIR/hostel-attack`, which the library embeds.
 //!
-//! It is a program of its own: no standard library, no C library, no dependency, the same target as hostel. It is
+//! Each is a program of its own: no standard library, no C library, no dependency, the same target as hostel. They are
 //! compiled with `rustc` itself and not as a Cargo package, because Cargo has no way to embed one binary of a
 //! package into another.
 //!
@@ -11,9 +12,6 @@ use std::process::{Command, exit};
 
 fn main() {
     let variable = |name: &str| std::env::var_os(name).unwrap_or_else(|| fail(&format!("{name} is not set")));
-    let directory = Path::new("src/init");
-    // The directory too, so that a new file is noticed.
-    println!("cargo::rerun-if-changed={}", directory.display());
     println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
 
     let target = variable("TARGET");
@@ -34,19 +32,29 @@ fn main() {
         link_statically(&target, Path::new(&variable("OUT_DIR")));
     }
 
-    let output = PathBuf::from(variable("OUT_DIR")).join("hostel-init");
+    freestanding("init", &target, page);
+    freestanding("attack", &target, page);
+}
+
+/// Compiles `src/NAME/main.rs` into `OUT_DIR/hostel-NAME`.
+fn freestanding(name: &str, target: &str, page: &str) {
+    let variable = |name: &str| std::env::var_os(name).unwrap_or_else(|| fail(&format!("{name} is not set")));
+    let directory = Path::new("src").join(name);
+    // The directory too, so that a new file is noticed.
+    println!("cargo::rerun-if-changed={}", directory.display());
+    let output = PathBuf::from(variable("OUT_DIR")).join(format!("hostel-{name}"));
     let mut command = Command::new(variable("RUSTC"));
     command
         .arg(directory.join("main.rs"))
         .args([
             "--crate-name",
-            "hostel_init",
+            &format!("hostel_{name}"),
             "--crate-type",
             "bin",
             "--edition",
             "2024",
         ])
-        .args(["--target", &target])
+        .args(["--target", target])
         .arg("-o")
         .arg(&output)
         .args([
@@ -101,7 +109,7 @@ fn main() {
     }
     match command.status() {
         Ok(status) if status.success() => {}
-        Ok(status) => fail(&format!("compiling the guest's init: {status}")),
+        Ok(status) => fail(&format!("compiling src/{name}: {status}")),
         Err(err) => fail(&format!("run {command:?}: {err}")),
     }
 }

@@ -48,7 +48,7 @@ const NEXT_FD: usize = 4;
 
 /// Called by `_start` with the stack aligned.
 #[unsafe(no_mangle)]
-extern "C" fn hostel_init() -> ! {
+extern "C" fn hostel_start() -> ! {
     // First, so that no signal is lost and none ends a half-started init.
     let _ = sys::block_signals(true);
     sys::default_signals();

@@ -25,18 +25,27 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host that the environment names: `HOSTEL_ROOT` (`/var/lib/hostel`), `HOSTEL_CGROUP` (`hostel`),
-    /// `HOSTEL_RUN` (`/run/hostel`).
-    pub fn open() -> Result<Self> {
-        Ok(Self {
-            layout: Layout::from_env(),
-            cgroup: text("HOSTEL_CGROUP", "hostel")?,
-            run: PathBuf::from(text("HOSTEL_RUN", "/run/hostel")?),
+    /// A host of these directories and this cgroup: another hostel beside that of the environment.
+    pub(crate) fn at(layout: Layout, cgroup: String, run: PathBuf) -> Self {
+        Self {
+            layout,
+            cgroup,
+            run,
             hierarchies: OnceCell::new(),
             root: OnceCell::new(),
             found: OnceCell::new(),
             fence: OnceCell::new(),
-        })
+        }
+    }
+
+    /// The host that the environment names: `HOSTEL_ROOT` (`/var/lib/hostel`), `HOSTEL_CGROUP` (`hostel`),
+    /// `HOSTEL_RUN` (`/run/hostel`).
+    pub fn open() -> Result<Self> {
+        Ok(Self::at(
+            Layout::from_env(),
+            text("HOSTEL_CGROUP", "hostel")?,
+            PathBuf::from(text("HOSTEL_RUN", "/run/hostel")?),
+        ))
     }
 
     /// The cgroup hierarchies that are mounted.

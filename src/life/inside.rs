@@ -31,6 +31,8 @@ pub(super) struct Inside<'a> {
     pub(super) mounts: Vec<OwnedFd>,
     /// The host's `/sys`, detached; `None` with a network namespace of its own, where a new one is made.
     pub(super) sys: Option<OwnedFd>,
+    /// What covers hidden files, once it is attached.
+    pub(super) empty: Option<OwnedFd>,
     /// The cgroup into which the keeper puts the guest's own init.
     pub(super) payload: Option<OwnedFd>,
     /// Where hostel says that it may go on: once before the first step, once before the program. `None` when it is
@@ -129,6 +131,7 @@ impl Inside<'_> {
                     OFlag::O_PATH | OFlag::O_CLOEXEC,
                     Mode::empty(),
                 )?;
+                refuse_kernels_own(&to)?;
                 mount::attach(from, to)?;
             }
             Step::HostProc => host_proc()?,
@@ -187,7 +190,7 @@ impl Inside<'_> {
         }
     }
 
-    fn proc(&self) -> Result<(), Failure> {
+    fn proc(&mut self) -> Result<(), Failure> {
         let target = self.own_dir("proc")?;
         // What covers the hidden files lies below the procfs itself, out of sight.
         let empty = super::masks::empty()?;
@@ -200,7 +203,9 @@ impl Inside<'_> {
         } else {
             Ids::Own
         };
-        super::masks::hide(&proc, &empty, ids)
+        super::masks::hide(&proc, &empty, ids)?;
+        self.empty = Some(empty);
+        Ok(())
     }
 
     fn sys(&mut self) -> Result<(), Failure> {
@@ -209,8 +214,8 @@ impl Inside<'_> {
             Some(sys) => sys,
             None => mount::new_fs(c"sysfs", &[], Attr::DATA.and(Attr::RDONLY))?,
         };
-        mount::attach(sys, target)?;
-        Ok(())
+        mount::attach(&sys, target)?;
+        super::masks::hide_sys(&sys, self.empty.as_ref().ok_or(Errno::EBADF)?)
     }
 
     /// Runs the program. Returns only when it cannot be run.
@@ -234,6 +239,19 @@ impl Inside<'_> {
             }
         }
     }
+}
+
+/// Host data is not mounted into `/proc` or `/sys`, wherever a link of the root leads its target: what hostel and the
+/// guest's programs read and write there must be the kernel's own (CVE-2019-19921).
+fn refuse_kernels_own(target: &OwnedFd) -> Result<(), Failure> {
+    let kind = nix::sys::statfs::fstatfs(target)?.filesystem_type();
+    if kind == nix::sys::statfs::PROC_SUPER_MAGIC || kind == nix::sys::statfs::SYSFS_MAGIC {
+        return Err(Failure {
+            errno: Errno::EXDEV,
+            what: "the target leads into `/proc` or `/sys`".into(),
+        });
+    }
+    Ok(())
 }
 
 /// The limit belongs to the user namespace of whoever opens the file (`namespaces(7)`, `/proc/sys/user`).

@@ -1,6 +1,6 @@
-//! What of `/proc` a guest does not see, and what it cannot write.
+//! What of `/proc` and `/sys` a guest does not see, and what it cannot write.
 //!
-//! Everything goes through one descriptor of the procfs that was just mounted, never by a path, so no link and no
+//! Everything goes through one descriptor of the file system that was just mounted, never by a path, so no link and no
 //! volume can stand in between. A mask that fails ends the start.
 
 use std::ffi::CStr;
@@ -38,6 +38,8 @@ const HIDDEN_FROM_ROOT: [&CStr; 8] = [
     c"allocinfo",
     c"mtrr",
 ];
+/// Directories of `/sys` that are empty: tables of the firmware, some with keys and addresses of the host.
+const HIDDEN_SYS: [&CStr; 1] = [c"firmware"];
 /// Directories and files that cannot be written, whatever their owner.
 const READONLY: [&CStr; 5] = [c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
 
@@ -142,10 +144,26 @@ pub(super) fn hide(proc: &OwnedFd, empty: &OwnedFd, ids: Ids) -> Result<(), Fail
     Ok(())
 }
 
-/// What of `proc` is to be covered; `None` when this kernel's configuration has no such file.
-fn target(proc: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>, Errno> {
+/// Hides what is the host's in a sysfs, which is read-only as a whole.
+pub(super) fn hide_sys(sys: &OwnedFd, empty: &OwnedFd) -> Result<(), Failure> {
+    for name in HIDDEN_SYS {
+        let at = |errno| Failure {
+            errno,
+            what: format!("`/sys/{}`", name.to_string_lossy()),
+        };
+        let Some(target) = target(sys, name).map_err(at)? else {
+            continue;
+        };
+        let cover = mount::clone_private(empty.as_fd(), c"dir").map_err(at)?;
+        mount::attach(cover, target).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// What of `fs` is to be covered; `None` when this kernel's configuration has no such file.
+fn target(fs: &OwnedFd, name: &CStr) -> Result<Option<OwnedFd>, Errno> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    match nix::fcntl::openat(proc, name, flags, Mode::empty()) {
+    match nix::fcntl::openat(fs, name, flags, Mode::empty()) {
         Ok(target) => Ok(Some(target)),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),

@@ -31,6 +31,7 @@ pub mod observe;
 pub mod order;
 pub mod pause;
 mod place;
+mod reachable;
 pub mod relay;
 pub mod set;
 pub mod snapshot;

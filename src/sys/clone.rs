@@ -135,6 +135,12 @@ pub fn die_with_parent() -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
 }
 
+/// As [`die_with_parent`], but is only asked to end (SIGTERM), to tidy up first.
+pub fn end_with_parent() -> Result<(), Errno> {
+    // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) }).map(drop)
+}
+
 /// Closes every descriptor from `first` up, at `exec`: what the caller had leaked into hostel ends here.
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     /// `linux/close_range.h`.

@@ -8,6 +8,7 @@ pub mod btrfs;
 pub mod caps;
 pub mod cgroup;
 pub mod clone;
+pub mod command;
 pub mod file;
 pub mod fork;
 pub mod fsid;

@@ -42,6 +42,7 @@ mod restart;
 mod resume;
 mod rollback;
 mod run;
+mod selftest;
 mod set;
 mod snapshot;
 mod snapshots;

@@ -37,6 +37,7 @@ pages! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => remove = "howto/remove.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => scripts = "howto/scripts.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => secrets = "howto/secrets.md",
+    [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] within 120 => selftest = "howto/selftest.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => services = "howto/services.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => templates = "howto/templates.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => test = "howto/test.md",

@@ -71,6 +71,7 @@ files! {
     netlink,
     own_init,
     remote,
+    rows,
     spectator,
     storage,
     terminal,

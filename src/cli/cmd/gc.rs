@@ -7,6 +7,7 @@ use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::life::{Host, sweep};
+use crate::selftest;
 
 /// Take away what killed commands and guests that ended by themselves have left
 ///
@@ -24,7 +25,10 @@ impl Verb for Gc {
     const EXAMPLES: &'static [Example] = &[("hostel gc", "after a crash, to be tidy")];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
-        let swept = sweep::sweep(&Host::open()?)?;
+        let host = Host::open()?;
+        let mut swept = sweep::sweep(&host)?;
+        let dead = selftest::sweep(&host)?;
+        swept.extend(dead.into_iter().map(|what| sweep::Swept { what }));
         if self.json {
             session.json(&swept)?;
         } else {

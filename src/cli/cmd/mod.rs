@@ -37,6 +37,7 @@ pub(crate) mod restart;
 pub(crate) mod resume;
 pub(crate) mod rollback;
 pub(crate) mod run;
+pub(crate) mod selftest;
 pub(crate) mod set;
 pub(crate) mod snapshot;
 pub(crate) mod snapshots;

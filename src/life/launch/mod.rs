@@ -57,6 +57,7 @@ pub fn launch(
     steps: &[Step],
     command: &Command,
 ) -> Result<Running> {
+    super::reachable::check(steps)?;
     let mut launch = Launch::new(host, label, xid);
     let result = launch.carry_out(steps, command);
     match result {

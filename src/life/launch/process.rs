@@ -42,6 +42,7 @@ impl Launch<'_> {
             } else {
                 None
             },
+            empty: None,
             payload: None,
             filter: compiled_filter(steps)?,
             words: None,

@@ -1,0 +1,69 @@
+//! The rows, in order; each file has those that belong together.
+
+mod ids;
+mod input;
+mod joining;
+mod kernel;
+mod limits;
+mod network;
+mod race;
+mod root;
+mod tree;
+
+use super::Row;
+
+/// The guests that rows make for themselves, beside the standing ones: taken away after each row.
+pub(super) const GUESTS: &[&str] = &["c", "d", "e"];
+
+/// Every row, by number.
+pub static ROWS: &[Row] = &[
+    joining::BINARY,
+    joining::LEAKS,
+    tree::MASK,
+    tree::CONSOLE,
+    tree::PROCFS,
+    tree::MASKED,
+    race::TWICE,
+    tree::TARGET,
+    race::MKDIR,
+    tree::DEV,
+    input::ARCHIVES,
+    input::TEXT,
+    joining::TERMINAL,
+    joining::CAPS,
+    joining::UIDS,
+    joining::JOINER,
+    kernel::HANDLES,
+    kernel::DEVICES,
+    kernel::HELPERS,
+    kernel::RELEASE_AGENT,
+    network::ABSTRACT,
+    kernel::SURFACE,
+    ids::SETUID,
+    limits::CGROUP,
+    ids::RANGES,
+    network::SPOOF,
+    root::CHROOT,
+    ids::SIGNALS,
+    limits::EXHAUSTION,
+    tree::TOOLS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_say_what_they_are() {
+        let numbers: Vec<u8> = ROWS.iter().map(|row| row.number).collect();
+        assert_eq!(numbers, (1..=30).collect::<Vec<u8>>());
+        for row in ROWS {
+            assert!(!row.name.is_empty() && row.name.len() <= 40, "{}", row.name);
+            assert!(
+                !row.tries.is_empty() && !row.tries.ends_with('.'),
+                "{}",
+                row.tries
+            );
+        }
+    }
+}
