@@ -143,6 +143,14 @@ fn mkdir(arena: &Arena<'_>) -> Result<Verdict> {
     let (first, mut found) = race(arena, (&volume.join("a"), &volume.join("b")), &canary, &|| {
         Ok(Vec::new())
     })?;
+    // The swapper stopped somewhere.
+    if fs::symlink_metadata(volume.join("a")).is_ok_and(|meta| meta.is_symlink()) {
+        let back =
+            [("a", "c"), ("b", "a"), ("c", "b")].map(|(from, to)| (volume.join(from), volume.join(to)));
+        for (from, to) in back {
+            fs::rename(from, to).map_err(|err| crate::Error::io("put a volume back", err))?;
+        }
+    }
     // The same in the guest's own tree, where hostel makes what is missing before the volume lies over it.
     let root = arena.rootfs("c");
     let trap = fs::remove_dir_all(root.join("vol"))
