@@ -59,7 +59,7 @@ fn an_owner_can_be_named_on_both_sides(world: &World) {
 
 fn what_cannot_be_mapped_is_refused_by_name(world: &World) {
     // A sysfs is nobody's to map.
-    let recipe = recipe(world, "web", 0, "mounts = { { source = \"/sys/kernel\", target = \"/data\", owner = 33 } },");
+    let recipe = recipe(world, "web", 0, "mounts = { { source = \"/sys/kernel\", target = \"/data\", owner = 33, readonly = true } },");
     let out = world.hostel(["apply".as_ref(), recipe.as_os_str()]).run().code(1);
     out.stderr_has("show the owner of `/sys/kernel` as user 33").stderr_has("cannot be id-mapped");
     world.hostel(["ls", "--quiet", "--running"]).ok().stdout("");
