@@ -156,6 +156,8 @@ pub(crate) static VERBS: &[Entry] = verbs![
     snapshots::Snapshots,
     rollback::Rollback,
     convert::Convert,
+    export::Export,
+    import::Import,
     pause::Pause,
     resume::Resume,
     kill::Kill,

@@ -38,6 +38,6 @@ fn of_running(applied: &Applied, group: &Group) -> Result<Inside> {
     Ok(Inside::of_running(
         root,
         spec.name.as_str(),
-        applied.xid.id_base(),
+        if spec.userns { applied.xid.id_base() } else { 0 },
     ))
 }

@@ -33,7 +33,7 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     // Everything of the host that the process will see is taken hold of by descriptor before it exists.
     if let Some(root) = &context.root {
         steps.push(match &context.layers {
-            Some(layers) => Step::OpenLayers(layers.clone()),
+            Some(layers) => Step::OpenLayers(layers.clone(), isolate.user),
             None => Step::OpenRoot(root.clone()),
         });
     }

@@ -48,8 +48,8 @@ pub enum Step {
     Loopback6(Ipv6Addr),
     /// Take hold of its root file system.
     OpenRoot(PathBuf),
-    /// Make its root of layers, their owners mapped.
-    OpenLayers(Box<Overlay>),
+    /// Make its root of layers, their owners mapped where it has ids of its own.
+    OpenLayers(Box<Overlay>, bool),
     /// Take hold of host data.
     OpenMount(Mount),
     /// Show the owner of that mount (by its place among them) as a user of the guest, whose ids begin there.
@@ -114,7 +114,7 @@ impl Step {
             | Step::Narrow(_)
             | Step::Admit(None)
             | Step::OpenRoot(_)
-            | Step::OpenLayers(_)
+            | Step::OpenLayers(..)
             | Step::OpenMount(_)
             | Step::MapOwner(..)
             | Step::Clone(_) => Phase::Before,
@@ -150,7 +150,7 @@ impl fmt::Display for Step {
             Step::Address(address, device) => write!(f, "add address {address} to `{device}`"),
             Step::Loopback6(address) => write!(f, "add address {address}/128 to `lo`"),
             Step::OpenRoot(path) => write!(f, "open root `{}`", path.display()),
-            Step::OpenLayers(overlay) => {
+            Step::OpenLayers(overlay, _) => {
                 let lower: Vec<String> = overlay
                     .lower
                     .iter()

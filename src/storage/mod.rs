@@ -4,6 +4,7 @@
 //! guest has written is hostile input: it is reached through [`Inside`] and [`tree`], by descriptor, and
 //! never by a path that the guest can bend.
 
+pub mod archive;
 pub mod driver;
 pub mod files;
 pub mod fill;

@@ -14,10 +14,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::driver::{self, From, Job};
-use super::files::{self, Files};
+use super::files::{self, Access, Files};
 use super::scratch::Scratch;
 use super::still::Source;
-use super::{Layout, Progress, layer, state, tree};
+use super::{Inside, Layout, Progress, layer, state, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Invalid, Storage, serde_as_text};
 
@@ -148,6 +148,70 @@ pub fn create(
     fs::rename(&made, &place).context(|| format!("move into `{}`", place.display()))?;
     drop(done.holds);
     Ok(label)
+}
+
+/// A snapshot that nobody sees, gone when it is dropped or its process dies.
+pub struct Temporary<'a> {
+    layout: &'a Layout,
+    name: GuestName,
+    place: PathBuf,
+    files: Files,
+    scratch: Option<Scratch>,
+    holds: Vec<layer::Hold>,
+}
+
+/// Takes a snapshot for a moment. The caller holds the guest's lock; the guest may run.
+pub fn temporary<'a>(layout: &'a Layout, name: &GuestName, progress: &dyn Progress) -> Result<Temporary<'a>> {
+    let mut source = Source::look(layout, name)?;
+    let kept = files::read(layout, name)?;
+    let driver = driver::choose(layout, Some(kept.storage()))?;
+    let scratch = Scratch::new(layout)?;
+    let place = scratch.path().join("snapshot");
+    make_dir(&place)?;
+    source.keep_still(&kept, kept.storage())?;
+    let made = driver.make(&Job {
+        layout,
+        name,
+        from: &From::Guest {
+            home: &layout.guest_dir(name),
+            files: &kept,
+            is_live: source.is_running(),
+        },
+        place: &place,
+        progress,
+    })?;
+    Ok(Temporary {
+        layout,
+        name: name.clone(),
+        place,
+        files: made.files,
+        scratch: Some(scratch),
+        holds: made.holds,
+    })
+}
+
+impl Temporary<'_> {
+    /// Its tree, to be looked at.
+    pub fn open(&self) -> Result<Inside> {
+        files::open_in(
+            self.layout,
+            &self.place,
+            &self.files,
+            self.name.as_str(),
+            Access::Read,
+        )
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        self.holds.clear();
+        drop(self.scratch.take());
+        // Whatever stays is unused, and the next sweep takes it.
+        if let Some(stack) = self.files.stack() {
+            let _ = layer::remove_unused(self.layout, stack.layers());
+        }
+    }
 }
 
 /// The first of `20260102-030405`, `20260102-030405-2` ... that is not taken.

@@ -26,7 +26,7 @@ use crate::sys;
 
 /// How many directories are open at once in one branch. Real trees stay far below; each level costs at most two
 /// descriptors, and the usual soft limit is 1024 (`getrlimit(2)`).
-const DEPTH: usize = 200;
+pub(super) const DEPTH: usize = 200;
 
 /// Removes `name` in `dir` with everything below it. Links are removed, not followed; a mount point below is
 /// an error (`Kind::State`), because what is mounted there is somebody else's.
@@ -130,7 +130,7 @@ fn measure(dir: &OwnedFd, seen: &mut HashSet<u64>, depth: usize) -> Result<u64> 
 }
 
 /// The names in a directory. They are read at once: a directory must not change under `readdir(3)`.
-fn names(dir: &OwnedFd) -> Result<Vec<CString>> {
+pub(super) fn names(dir: &OwnedFd) -> Result<Vec<CString>> {
     let fail = |errno| failure("list", Path::new("."), errno);
     // Opened anew, so that the position of this reading is its own.
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -145,7 +145,7 @@ fn names(dir: &OwnedFd) -> Result<Vec<CString>> {
     Ok(names)
 }
 
-fn as_path(name: &CString) -> &Path {
+pub(super) fn as_path(name: &CString) -> &Path {
     Path::new(OsStr::from_bytes(name.as_bytes()))
 }
 
@@ -153,7 +153,7 @@ fn type_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-fn too_deep(path: &Path) -> Error {
+pub(super) fn too_deep(path: &Path) -> Error {
     Error::new(
         Kind::Invalid,
         format!("`{}` is more than {DEPTH} directories deep", shown(path)),

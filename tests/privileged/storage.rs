@@ -18,6 +18,7 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox, Filesystem("ext4")] => what_a_file_system_cannot_do_is_refused,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs")] within 180 => a_guest_moves_between_drivers,
     [Root, Cgroup2, Bpf, Busybox] => a_script_clones_snapshots_and_converts,
+    [Root, Cgroup2, Bpf, Busybox] => layers_of_a_guest_with_the_hosts_ids,
     [Root, Cgroup2, Bpf, Busybox] => an_image_that_is_a_layer_stays,
     [Root, Cgroup2, Bpf, Busybox] => overlay_guests_of_one_image_share_its_pages,
     [Root, Cgroup2, Bpf, Busybox] => clones_of_clones_are_never_too_deep,
@@ -309,6 +310,17 @@ copy:destroy { force = true }
     assert!(lines[4].starts_with("true\tnil"), "{out}");
     assert_eq!(&lines[5..9], ["true\tfalse\tnil", "copy\ttrue\ttrue\tnil", "one", "copy.example.net"], "{out}");
     assert!(lines[9].starts_with("false") && lines[9].contains("guest `copy` is there already"), "{out}");
+    place.destroy(&["web"]);
+}
+
+/// It has no user namespace: nothing is mapped.
+fn layers_of_a_guest_with_the_hosts_ids(world: &World) {
+    let place = Place::here(world);
+    place.apply("web", 0, "storage = \"overlay\", userns = false, files = { [\"/etc/motd\"] = \"a\" }");
+    let owners = "echo x >/srv/own; chown 7:8 /etc/passwd; stat -c '%u %g' /bin/busybox /srv/own /etc/passwd /etc/motd";
+    assert_eq!(place.sh("web", owners), "0 0\n0 0\n7 8\n0 0\n");
+    place.apply("web", 0, "storage = \"overlay\", userns = false, files = { [\"/etc/motd\"] = \"b\" }");
+    assert_eq!(place.sh("web", "cat /etc/motd; stat -c '%u %g' /etc/motd"), "b0 0\n");
     place.destroy(&["web"]);
 }
 

@@ -55,6 +55,18 @@ options! {
         field("xid", Type::Scalar(&s::XID), "Its context id.", "102").default("allocated"),
         field("storage", Type::Enum(Storage::NAMES), "How its files are kept.", "\"overlay\"").default("as its source's"),
     ];
+    /// What `guest:export` takes beside the file.
+    EXPORT: "export_options", "How a guest is written into a file.", [
+        field("compress", Type::Enum(&["none", "gzip", "xz", "zstd"]), "How it is compressed.", "\"zstd\"").default("as the file's name says"),
+        field("force", Type::Bool, "Replace the file if it is there.", "true").default("false"),
+    ];
+    /// What `hostel.import` takes beside the file.
+    IMPORT: "import_options", "How a guest is made of a file.", [
+        field("name", Type::Scalar(&s::NAME), "Its name.", "\"lab\"").default("that of the exported guest"),
+        field("xid", Type::Scalar(&s::XID), "Its context id.", "102").default("allocated"),
+        field("storage", Type::Enum(Storage::NAMES), "How its files are kept.", "\"overlay\"").default("what the file system does best"),
+        field("trust", Type::Bool, "Believe what the archive says of the host: mounts, network, capabilities and what is loosened.", "true").default("false"),
+    ];
     /// What `guest:snapshot` takes.
     SNAPSHOT: "snapshot_options", "How a snapshot is taken.", [
         field("name", Type::Scalar(&s::NAME), "What it is called.", "\"before-upgrade\"").default("the date and time (UTC)"),
@@ -78,6 +90,8 @@ pub static OPTIONS: &[&Record] = &[
     &DESTROY,
     &CLONE,
     &SNAPSHOT,
+    &EXPORT,
+    &IMPORT,
     &APPLY,
     &CAPS,
     &LIMITS,

@@ -84,8 +84,9 @@ impl Launch<'_> {
                 mount::set_attr(&tree, Attr::NODEV).context(|| "set its attributes")?;
                 self.root = Some(tree);
             }
-            Step::OpenLayers(layers) => {
-                self.root = Some(open_layers(layers, self.number()?)?);
+            Step::OpenLayers(layers, has_own_ids) => {
+                let xid = has_own_ids.then(|| self.number()).transpose()?;
+                self.root = Some(open_layers(layers, xid)?);
                 self.is_root_mapped = true;
             }
             Step::OpenMount(wanted) => {
@@ -232,7 +233,7 @@ fn map_owner(tree: &OwnedFd, mount: &Mount, first_id: u32) -> Result<()> {
 }
 
 /// An overlay cannot be id-mapped: its layers are, each before it becomes one.
-fn open_layers(layers: &Overlay, xid: Xid) -> Result<OwnedFd> {
+fn open_layers(layers: &Overlay, xid: Option<Xid>) -> Result<OwnedFd> {
     let open = |path: &std::path::Path| {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         nix::fcntl::open(path, flags, Mode::empty()).context(|| format!("open `{}`", path.display()))
@@ -247,7 +248,10 @@ fn open_layers(layers: &Overlay, xid: Xid) -> Result<OwnedFd> {
         lower: lower.iter().map(AsFd::as_fd).collect(),
         upper: Some(upper.as_fd()),
     };
-    overlay::mount_mapped(&layers, (xid.id_base(), Xid::IDS), Attr::NODEV)
+    match xid {
+        Some(xid) => overlay::mount_mapped(&layers, (xid.id_base(), Xid::IDS), Attr::NODEV),
+        None => overlay::mount(&layers, Attr::NODEV),
+    }
 }
 
 fn mount_is_dir(tree: &OwnedFd) -> Result<bool> {

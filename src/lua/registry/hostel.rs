@@ -96,6 +96,17 @@ static ENTRIES: &[Entry] = &[
     )
     .errors("Raised: the recipe's mistakes, and what could not be done."),
     function(
+        "hostel.import",
+        &[
+            param("file", "string", "What `guest:export` or `hostel export` wrote."),
+            table("options", &schema::IMPORT, "How.").or("{}"),
+        ],
+        "hostel.GuestHandle?, hostel.Failure?",
+        "Makes a guest of an archive, which is not started. The archive may come from anywhere.",
+        "hostel.import(\"web.tar.zst\", { name = \"lab\" })",
+    )
+    .errors("`nil, err` when there is no such file; anything else is raised, as that there is a guest of that name or that the archive is damaged."),
+    function(
         "context:bind",
         &[ADDRESSES],
         "hostel.Context",
@@ -283,6 +294,17 @@ static ENTRIES: &[Entry] = &[
         "g:rollback(\"before-upgrade\")",
     )
     .errors("`nil, err` when it runs or has no such snapshot; anything else is raised."),
+    function(
+        "guest:export",
+        &[
+            param("file", "string", "Where to; it is there only when it is whole."),
+            table("options", &schema::EXPORT, "How.").or("{}"),
+        ],
+        "integer?, hostel.Failure?",
+        "Writes it into one file, a tar archive, and returns how many files that has. It may run, as for `clone`.",
+        "g:export(\"web.tar.zst\")",
+    )
+    .errors("`nil, err` when the guest is not there any more; anything else is raised, as that there is a file of that name."),
     function(
         "guest:convert",
         &[param("storage", "\"btrfs\"|\"reflink\"|\"overlay\"|\"dir\"", "How its files are kept from now on.")],

@@ -55,6 +55,8 @@ pub(super) fn on_guest(
                 .map_err(|invalid: Invalid| misuse("flow", invalid.message))?;
             host.convert(&name, storage).map(Value::Boolean)
         }
+        // How many files a guest has, no fake host knows.
+        "export" => host.known(&name).map(|()| Value::Integer(0)),
         "snapshot" => {
             let asked = |key: &str| match &given {
                 Value::Table(table) => table.get::<Option<Value>>(key),

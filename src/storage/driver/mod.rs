@@ -48,7 +48,6 @@ pub struct Job<'a> {
 }
 
 /// What a guest's files are made from.
-#[derive(Debug)]
 pub enum From<'a> {
     /// A prepared image, which never changes.
     Image {
@@ -59,6 +58,8 @@ pub enum From<'a> {
     },
     /// A directory of the host's.
     Dir(&'a Path),
+    /// Whatever this puts into an empty directory.
+    Fill(&'a dyn Fn(&Path) -> Result<()>),
     /// Another guest, or this one in another form. It does not change meanwhile, or no more than a snapshot minds.
     Guest {
         /// Its directory, or that of a snapshot of it.
@@ -177,6 +178,9 @@ fn rootfs(place: &Path) -> PathBuf {
 
 /// Copies what `job` is made from into the directory `to`.
 fn copy(job: &Job<'_>, to: &Path) -> Result<tree::Copied> {
+    if let From::Fill(fill) = job.from {
+        return fill(to).map(|()| tree::Copied::default());
+    }
     job.progress.stage(&format!("copying the files of {}", job.name));
     let layout = job.layout;
     let meta = fs::metadata(layout.root()).context(|| format!("stat `{}`", layout.root().display()))?;
@@ -199,6 +203,7 @@ fn source(job: &Job<'_>) -> Result<Inside> {
         From::Guest { home, files, .. } => {
             files::open_in(job.layout, home, files, job.name.as_str(), Access::Read)
         }
+        From::Fill(_) => Err(Error::new(Kind::Internal, "a copy of what is no tree")),
     }
 }
 

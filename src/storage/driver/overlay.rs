@@ -62,7 +62,7 @@ impl Driver for Overlay {
                 Some(stack) => self::clone(job, home, stack, *is_live),
                 None => copied(job),
             },
-            From::Dir(_) => copied(job),
+            From::Dir(_) | From::Fill(_) => copied(job),
         }
     }
 }

@@ -7,7 +7,7 @@ mod busybox;
 mod clone;
 mod debian;
 mod sources;
-mod tar;
+pub(in crate::storage) mod tar;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -170,6 +170,30 @@ pub fn install(
         let _ = layer::remove_unused(layout, stack.layers());
     }
     committed.map(|()| files)
+}
+
+/// Makes the files of a guest by `fill`, which is given an empty directory: all of them or none. The caller holds the
+/// guest's lock.
+pub fn install_filled(
+    layout: &Layout,
+    name: &GuestName,
+    storage: Option<Storage>,
+    fill: &dyn Fn(&Path) -> Result<()>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let driver = driver::choose(layout, storage)?;
+    let scratch = Scratch::new(layout)?;
+    let place = scratch.path().join(name.as_str());
+    make_dir(&place, 0o700)?;
+    let made = driver.make(&driver::Job {
+        layout,
+        name,
+        from: &From::Fill(fill),
+        place: &place,
+        progress,
+    })?;
+    files::write(&place, &made.files)?;
+    commit(&open(&place)?, &place, &layout.guest_dir(name), true)
 }
 
 /// Gives the new guest what it must not have in common with others.

@@ -5,7 +5,7 @@
 //! than the disk has room for, ids that a guest cannot have. Left out: device nodes. Kept, because they are
 //! only data until a guest runs: set-id bits, file capabilities, names with newlines.
 
-mod unpacker;
+pub(in crate::storage) mod unpacker;
 
 use std::cell::Cell;
 use std::fs::File;
@@ -25,7 +25,7 @@ use crate::storage::Progress;
 use crate::sys;
 
 /// Headers, long names and extended headers of one entry are held in memory; real ones have a few kilobytes.
-const MAX_META: u64 = 4 << 20;
+pub(in crate::storage) const MAX_META: u64 = 4 << 20;
 
 /// What may follow the end mark: tar pads to its record size, at most 1 MiB in practice.
 const MAX_TAIL: u64 = 64 << 20;
@@ -117,9 +117,9 @@ impl Archive {
 }
 
 /// Counts down what may be read, so that one header cannot fill the memory.
-struct Metered<'a> {
-    reader: &'a mut dyn Read,
-    allowance: &'a Cell<u64>,
+pub(in crate::storage) struct Metered<'a> {
+    pub(in crate::storage) reader: &'a mut dyn Read,
+    pub(in crate::storage) allowance: &'a Cell<u64>,
 }
 
 impl Read for Metered<'_> {
@@ -136,35 +136,50 @@ impl Read for Metered<'_> {
 }
 
 /// The archive's bytes, decompressed.
-struct Stream {
-    reader: Box<dyn Read>,
+pub(in crate::storage) struct Stream {
+    pub(in crate::storage) reader: Box<dyn Read>,
     decompressor: Option<(&'static str, Child)>,
+    /// Passes a pipe on to the decompressor.
+    feeder: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Stream {
     fn open(archive: &Archive) -> Result<Self> {
-        let mut magic = [0; 6];
-        let read = archive
-            .file
-            .read_at(&mut magic, 0)
-            .context(|| archive.reading())?;
-        let (tool, package) = match &magic[..read] {
-            [0x1f, 0x8b, ..] => ("gzip", "gzip"),
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => ("xz", "xz-utils"),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "zstd"),
-            [b'B', b'Z', b'h', ..] => ("bzip2", "bzip2"),
-            _ => ("", ""),
-        };
         let clone = || {
             let mut file = archive.file.try_clone()?;
             file.seek(SeekFrom::Start(0))?;
             Ok::<_, io::Error>(file)
         };
         let file = clone().context(|| archive.reading())?;
+        Self::of(file, &archive.path)
+    }
+
+    /// Of an open file or pipe, from where it stands.
+    pub(in crate::storage) fn of(mut file: File, path: &Path) -> Result<Self> {
+        let mut magic = Vec::new();
+        (&mut file)
+            .take(6)
+            .read_to_end(&mut magic)
+            .context(|| format!("read `{}`", path.display()))?;
+        let (tool, package) = match magic[..] {
+            [0x1f, 0x8b, ..] => ("gzip", "gzip"),
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => ("xz", "xz-utils"),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "zstd"),
+            [b'B', b'Z', b'h', ..] => ("bzip2", "bzip2"),
+            _ => ("", ""),
+        };
+        // A file is read from its beginning again; a pipe cannot be.
+        let is_pipe = match file.seek(SeekFrom::Current(-i64::try_from(magic.len()).unwrap_or(0))) {
+            Ok(_) => false,
+            Err(err) if err.raw_os_error() == Some(libc::ESPIPE) => true,
+            Err(err) => return Err(Error::io(format!("read `{}`", path.display()), err)),
+        };
         if tool.is_empty() {
+            let magic = io::Cursor::new(if is_pipe { magic } else { Vec::new() });
             return Ok(Self {
-                reader: Box::new(io::BufReader::with_capacity(1 << 16, file)),
+                reader: Box::new(io::BufReader::with_capacity(1 << 16, magic.chain(file))),
                 decompressor: None,
+                feeder: None,
             });
         }
         // It ends by itself when this end of the pipe is closed.
@@ -173,33 +188,54 @@ impl Stream {
             .arg("-dc")
             .env_clear()
             .env("PATH", "/usr/bin:/bin:/usr/local/bin");
-        command.stdin(file).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
         if Uid::effective().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
+        let fed = if is_pipe {
+            let (read, write) = io::pipe().context(|| "make a pipe")?;
+            command.stdin(read);
+            Some(write)
+        } else {
+            command.stdin(file.try_clone().context(|| "duplicate")?);
+            None
+        };
         let mut child = match command.spawn() {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                let message = format!("`{}` needs {tool}", archive.path.display());
+                let message = format!("`{}` needs {tool}", path.display());
                 return Err(Error::new(Kind::NotFound, message).with_hint(format!("apt install {package}")));
             }
             other => other.context(|| format!("run `{tool}`"))?,
         };
+        // With it goes this process's copy of the pipe's other end.
+        drop(command);
+        let mut feeder = None;
+        if let Some(mut write) = fed {
+            // Ended by the end of either side, and waited for in `finish`: nothing forks before.
+            feeder = Some(std::thread::spawn(move || {
+                let _ = io::copy(&mut io::Cursor::new(magic).chain(file), &mut write);
+            }));
+        }
         let Some(output) = child.stdout.take() else {
             return Err(Error::new(Kind::Internal, format!("`{tool}` has no output")));
         };
         Ok(Self {
             reader: Box::new(output),
             decompressor: Some((tool, child)),
+            feeder,
         })
     }
 
     /// Waits for the decompressor. Where the archive was read to its end, its verdict counts: a checksum is at the end.
-    fn finish(self, path: &Path, is_whole: bool) -> Result<()> {
+    pub(in crate::storage) fn finish(self, path: &Path, is_whole: bool) -> Result<()> {
         drop(self.reader);
         let Some((tool, mut child)) = self.decompressor else {
             return Ok(());
         };
         let status = child.wait().context(|| format!("wait for `{tool}`"))?;
+        if let Some(feeder) = self.feeder {
+            let _ = feeder.join();
+        }
         if is_whole && !status.success() {
             let message = format!("`{tool}` failed on `{}` ({status})", path.display());
             return Err(Error::new(Kind::Invalid, message).with_hint("the file is damaged or cut off"));

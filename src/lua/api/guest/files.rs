@@ -1,17 +1,25 @@
-//! What is done with a guest's files: `clone`, `snapshot`, `rollback`, `convert`.
+//! What is done with a guest's files: `clone`, `snapshot`, `rollback`, `export`, `import`, `convert`.
+
+use std::path::PathBuf;
 
 use ipnet::IpNet;
-use mlua::{IntoLua, Lua, LuaSerdeExt as _, Table, UserDataMethods, Value};
+use mlua::{IntoLua, IntoLuaMulti as _, Lua, LuaSerdeExt as _, Table, UserDataMethods, Value};
 use serde::Deserialize;
 
-use super::super::failure::{mistake, text};
+use super::super::command;
+use super::super::failure::{check, mistake, or_absent, text};
+use super::super::stage::effect;
 use super::super::take::options;
 use super::{Handle, act};
 use crate::guest::{GuestName, Hostname, Invalid, Storage, Xid, schema};
+use crate::life::Host;
 use crate::life::clone::{self, CloneOptions};
+use crate::life::export::{self, Compression};
+use crate::life::import::{self, ImportOptions};
 use crate::life::{convert, snapshot};
 use crate::lua::hooks::to_stderr;
 use crate::storage::Silent;
+use crate::storage::archive::Archive;
 use crate::storage::snapshot::{Label, Snapshot};
 
 #[derive(Deserialize, Default)]
@@ -35,6 +43,54 @@ pub(in crate::lua) fn differences(table: Option<&Table>) -> mlua::Result<CloneOp
         addresses: differences.address,
         storage: differences.storage,
     })
+}
+
+#[derive(Deserialize, Default)]
+struct Writing {
+    compress: Option<Compression>,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize, Default)]
+struct Reading {
+    name: Option<GuestName>,
+    xid: Option<Xid>,
+    storage: Option<Storage>,
+    #[serde(default)]
+    trust: bool,
+}
+
+/// Adds `import`.
+pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
+    let import = lua.create_function(|lua, (path, table): (Value, Option<Table>)| {
+        let given = text("import", "the file", &path)?;
+        let path = PathBuf::from(&given);
+        let how: Reading = match &table {
+            Some(table) => options("import", table, &schema::IMPORT)?,
+            None => Reading::default(),
+        };
+        let options = ImportOptions {
+            name: how.name,
+            xid: how.xid,
+            storage: how.storage,
+            is_trusted: how.trust,
+        };
+        check(lua)?;
+        if let Some(answer) = effect(lua, "hostel.import", None, (given, table))? {
+            return Ok(answer);
+        }
+        command::flush(lua);
+        let imported = Host::open().and_then(|host| {
+            let applied = import::import(&host, Archive::at(&path)?, &options, &Silent)?;
+            Ok(Handle {
+                name: applied.spec.name,
+                xid: Some(applied.xid),
+            })
+        });
+        or_absent(lua, "import", imported)?.into_lua_multi(lua)
+    })?;
+    module.set("import", import)
 }
 
 #[derive(Deserialize, Default)]
@@ -99,6 +155,27 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
         let label = label_of("rollback", &label)?;
         act(lua, this, "rollback", label.as_str(), |host| {
             snapshot::rollback(host, &this.name, &label, &Silent).map(|()| true)
+        })
+    });
+    methods.add_method("export", |lua, this, (path, table): (Value, Option<Table>)| {
+        let given = text("export", "the file", &path)?;
+        let path = PathBuf::from(&given);
+        let how: Writing = match &table {
+            Some(table) => options("export", table, &schema::EXPORT)?,
+            None => Writing::default(),
+        };
+        act(lua, this, "export", (given, table), |host| {
+            let compression = how.compress.unwrap_or_else(|| Compression::of(&path));
+            let written = export::to_file(
+                host,
+                &this.name,
+                &path,
+                compression,
+                how.force,
+                &to_stderr(),
+                &Silent,
+            )?;
+            Ok(i64::try_from(written.entries).unwrap_or(i64::MAX))
         })
     });
     methods.add_method("convert", |lua, this, storage: Value| {

@@ -68,7 +68,8 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
         let guests = list().map_err(|err| raise(lua, "guests", &err))?;
         lua.create_sequence_from(guests)?.into_lua_multi(lua)
     })?;
-    module.set("guests", all)
+    module.set("guests", all)?;
+    files::register(lua, module)
 }
 
 fn find(name: &GuestName) -> crate::Result<Handle> {

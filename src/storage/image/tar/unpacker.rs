@@ -22,16 +22,18 @@ use tar::{Entry, EntryType};
 use super::Metered;
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::Xid;
-use crate::storage::{Inside, Progress, tree};
+use crate::storage::{Inside, Progress, archive, tree};
 use crate::sys;
 
 /// The apparent size of a sparse file. Its holes take no room, but reading through them takes time.
 const MAX_SPARSE: u64 = 64 << 30;
 
 /// Puts entries in their places, and counts.
-pub(super) struct Unpacker<'a> {
+pub(in crate::storage) struct Unpacker<'a> {
     archive: &'a Path,
     inside: Inside,
+    /// The directory of the archive below which its files are.
+    below: Option<&'static str>,
     /// The last directory that something was put into. Archives name the files of a directory together.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Directories get their time last: putting something into them changes it.
@@ -39,14 +41,14 @@ pub(super) struct Unpacker<'a> {
     room: u64,
     names: u64,
     /// Bytes of files so far.
-    pub(super) bytes: u64,
+    pub(in crate::storage) bytes: u64,
     entries: u64,
     devices: u64,
 }
 
 impl<'a> Unpacker<'a> {
     /// For an empty root.
-    pub(super) fn new(archive: &'a Path, root: &Path) -> Result<Self> {
+    pub(in crate::storage) fn new(archive: &'a Path, root: &Path) -> Result<Self> {
         let inside = Inside::open(root, archive.display().to_string())?;
         let stat = fstatvfs(inside.root()).context(|| format!("ask for the room at `{}`", root.display()))?;
         // A file system without a fixed number of inodes says 0.
@@ -58,6 +60,7 @@ impl<'a> Unpacker<'a> {
         Ok(Self {
             archive,
             inside,
+            below: None,
             parent: None,
             times: Vec::new(),
             room: stat.blocks_available().saturating_mul(stat.fragment_size()),
@@ -68,8 +71,14 @@ impl<'a> Unpacker<'a> {
         })
     }
 
+    /// Takes what is below this directory of the archive, and refuses what is not.
+    pub(in crate::storage) fn below(mut self, dir: &'static str) -> Self {
+        self.below = Some(dir);
+        self
+    }
+
     /// One entry.
-    pub(super) fn entry(&mut self, entry: &mut Entry<'_, Metered<'_>>) -> Result<()> {
+    pub(in crate::storage) fn entry(&mut self, entry: &mut Entry<'_, Metered<'_>>) -> Result<()> {
         let name = entry.path_bytes().into_owned();
         let header = entry.header();
         let kind = header.entry_type();
@@ -80,7 +89,7 @@ impl<'a> Unpacker<'a> {
             self.refuse(&name, "has a header that makes no sense")
                 .with_source(err)
         };
-        let attributes = Attributes {
+        let mut attributes = Attributes {
             mode: header.mode().map_err(damaged)?,
             uid: self.id(&name, header.uid().map_err(damaged)?)?,
             gid: self.id(&name, header.gid().map_err(damaged)?)?,
@@ -89,16 +98,18 @@ impl<'a> Unpacker<'a> {
         self.entries += 1;
         self.account(&name, entry, kind)?;
         let path = self.clean(&name)?;
+        let (xattrs, time) = self.records(&name, entry)?;
+        attributes.time = time.unwrap_or(attributes.time);
         let Some(file_name) = path.file_name() else {
             // The root itself.
             let root = self.inside.make_dir_all(Path::new("/"), 0o755)?;
             let root = sys::open::child_dir(root, Path::new(".")).map_err(|e| self.fail(&name, e))?;
             attributes.set(&root).map_err(|errno| self.fail(&name, errno))?;
+            set_xattrs(&root, &xattrs).map_err(|errno| self.fail(&name, errno))?;
             self.times.push((path, attributes.time));
             return Ok(());
         };
         let file_name = Path::new(file_name);
-        let xattrs = self.xattrs(&name, entry)?;
         let dir = self.parent(path.parent().unwrap_or(Path::new("")))?;
         let fail = |errno| self.fail(&name, errno);
         match kind {
@@ -194,7 +205,7 @@ impl<'a> Unpacker<'a> {
     }
 
     /// After the last entry: times of directories, and what was left out.
-    pub(super) fn finish(self, progress: &dyn Progress) -> Result<()> {
+    pub(in crate::storage) fn finish(self, progress: &dyn Progress) -> Result<()> {
         if self.entries == 0 {
             let message = format!(
                 "`{}` is not a tar archive, or an empty one",
@@ -263,7 +274,13 @@ impl<'a> Unpacker<'a> {
                 Component::ParentDir => return Err(self.refuse(name, "has `..` in it")),
             }
         }
-        Ok(clean)
+        match self.below {
+            None => Ok(clean),
+            Some(dir) => match clean.strip_prefix(dir) {
+                Ok(path) => Ok(path.to_owned()),
+                Err(_) => Err(self.refuse(name, &format!("is not below `{dir}`"))),
+            },
+        }
     }
 
     fn parent(&mut self, path: &Path) -> Result<OwnedFd> {
@@ -292,14 +309,16 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn xattrs(&self, name: &[u8], entry: &mut Entry<'_, Metered<'_>>) -> Result<Vec<(CString, Vec<u8>)>> {
+    /// What stands in headers of an entry's own: extended attributes, and a time that is finer than a second.
+    fn records(&self, name: &[u8], entry: &mut Entry<'_, Metered<'_>>) -> Result<(Xattrs, Option<TimeSpec>)> {
         let mut found = Vec::new();
+        let mut time = None;
         let damaged = |err| {
             self.refuse(name, "has a header that makes no sense")
                 .with_source(err)
         };
         let Some(records) = entry.pax_extensions().map_err(damaged)? else {
-            return Ok(found);
+            return Ok((found, None));
         };
         for record in records {
             let record = record.map_err(damaged)?;
@@ -310,14 +329,16 @@ impl<'a> Unpacker<'a> {
                     .with_kind(Kind::Unsupported)
                     .with_hint("make the archive with `tar --format=gnu --sparse`"));
             }
-            if let Some(attribute) = key.strip_prefix(b"SCHILY.xattr.")
-                && let Ok(attribute) = CString::new(attribute)
+            if key == b"mtime" {
+                time = record.value().ok().and_then(fine);
+            }
+            if let Some((attribute, value)) = archive::record::attribute(key, record.value_bytes())
                 && tree::is_the_guests(&attribute)
             {
-                found.push((attribute, record.value_bytes().to_vec()));
+                found.push((attribute, value));
             }
         }
-        Ok(found)
+        Ok((found, time))
     }
 
     fn refuse(&self, name: &[u8], what: &str) -> Error {
@@ -333,6 +354,19 @@ impl<'a> Unpacker<'a> {
         Error::os(format!("unpack `{name}` of `{}`", self.archive.display()), errno)
     }
 }
+
+/// `seconds.fraction` as pax has it; `None` for what is none, or before 1970.
+fn fine(text: &str) -> Option<TimeSpec> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let nanos = format!("{fraction:0<9}");
+    Some(TimeSpec::new(
+        seconds.parse::<u32>().ok()?.into(),
+        nanos.get(..9)?.parse::<u32>().ok()?.into(),
+    ))
+}
+
+/// Names and values of extended attributes.
+type Xattrs = Vec<(CString, Vec<u8>)>;
 
 /// What an entry says about its file.
 struct Attributes {

@@ -1,0 +1,84 @@
+//! `hostel export GUEST`
+
+use std::fs::File;
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::cli::args::OneGuest;
+use crate::cli::exit::Exit;
+use crate::cli::hooks;
+use crate::cli::output::human;
+use crate::cli::output::progress::Progress;
+use crate::cli::session::Session;
+use crate::cli::verb::{Example, Group, Verb};
+use crate::error::Context as _;
+use crate::life::Host;
+use crate::life::export::{self, Compression};
+use crate::{Error, Kind, Result};
+
+/// Write a guest into one file
+///
+/// The archive is a plain tar that other tools read too: manifest.json, the files below rootfs, and a checksum. Owners
+/// are those that the guest sees; extended attributes, capabilities, ACLs, holes and hard links are kept, device nodes
+/// and sockets are not. A guest that runs stands still for a snapshot. The archive has what the guest has, secrets too.
+#[derive(Debug, Parser)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    guest: OneGuest,
+    /// Write it to this file, which is there only when it is whole; standard output without
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    output: Option<PathBuf>,
+    /// How it is compressed; as the name of the file says without, and not at all on standard output
+    #[arg(short, long, value_name = "HOW")]
+    compress: Option<Compression>,
+    /// Replace the file if it is there
+    #[arg(short, long, requires = "output")]
+    force: bool,
+}
+
+impl Verb for Export {
+    const GROUP: Group = Group::Guests;
+    const EXAMPLES: &'static [Example] = &[
+        ("hostel export web -o web.tar.zst", "a guest as a file"),
+        (
+            "hostel export web | ssh beta hostel import -",
+            "over to another host",
+        ),
+    ];
+
+    fn run(self, session: &mut Session) -> Result<Exit> {
+        let name = &self.guest.guest;
+        let host = Host::open()?;
+        let hooks = hooks::runner(session);
+        let progress = Progress::new(session.paint_err);
+        let Some(path) = &self.output else {
+            if std::io::stdout().is_terminal() {
+                return Err(Error::new(Kind::Usage, "an archive is not written to a terminal")
+                    .with_hint("`-o FILE` names a file"));
+            }
+            let out = std::io::stdout()
+                .as_fd()
+                .try_clone_to_owned()
+                .context(|| "duplicate")?;
+            let compression = self.compress.unwrap_or_default();
+            export::to_stream(&host, name, File::from(out), compression, &hooks, &progress)?;
+            return Ok(Exit::Success);
+        };
+        let compression = self.compress.unwrap_or_else(|| Compression::of(path));
+        let written = export::to_file(&host, name, path, compression, self.force, &hooks, &progress)?;
+        drop(progress);
+        let size = std::fs::metadata(path)
+            .context(|| format!("stat `{}`", path.display()))?
+            .len();
+        session.line(&format!(
+            "exported {name}: {} files, {} as {}",
+            written.entries,
+            human::bytes(written.bytes),
+            human::bytes(size)
+        ))?;
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,203 @@
+//! `hostel export`: a guest as one file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::hooks::{HookRunner, run_hook};
+use super::host::Host;
+use super::observe::{self, State};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::{GuestName, HookMoment, Invalid};
+use crate::storage::archive::{self, FORMAT, Manifest, Written};
+use crate::storage::files::{self, Access};
+use crate::storage::{Progress, snapshot};
+
+/// Writes a guest, which may run, to `to`. One that runs stands still only while a snapshot is made, which is written
+/// and then gone.
+pub fn export(
+    host: &Host,
+    name: &GuestName,
+    to: &mut dyn Write,
+    hooks: &dyn HookRunner,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let lock = super::lock(host, name)?;
+    let applied = observe::applied(host, name)?;
+    let kept = files::read(&host.layout, name)?;
+    let mut spec = applied.spec.clone();
+    // They are functions of its recipe, which does not go along.
+    spec.hooks.clear();
+    let manifest = Manifest {
+        format: FORMAT,
+        hostel: env!("CARGO_PKG_VERSION").to_owned(),
+        created: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+        storage: kept.storage(),
+        spec,
+    };
+    if observe::status(host, name)?.state == State::Stopped {
+        let tree = files::open_as(&host.layout, name, &kept, Access::Read)?;
+        progress.stage(&format!("exporting {name}"));
+        return archive::write(&tree, &manifest, to, progress);
+    }
+    run_hook(hooks, &applied, HookMoment::PreSnapshot)?;
+    let taken = snapshot::temporary(&host.layout, name, progress);
+    // Also when it failed: the one undoes what the other has done.
+    let taken = match (taken, run_hook(hooks, &applied, HookMoment::PostSnapshot)) {
+        (Ok(taken), Ok(())) => taken,
+        (Err(err), Ok(())) | (Ok(_), Err(err)) => return Err(err),
+        (Err(err), Err(other)) => return Err(err.and_also(other)),
+    };
+    // It goes on, and may be stopped and started meanwhile.
+    drop(lock);
+    progress.stage(&format!("exporting {name}"));
+    archive::write(&taken.open()?, &manifest, to, progress)
+}
+
+/// Writes a guest into a file, which is there only when it is whole.
+pub fn to_file(
+    host: &Host,
+    name: &GuestName,
+    path: &Path,
+    compression: Compression,
+    is_forced: bool,
+    hooks: &dyn HookRunner,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    // Before anything is made: of a guest that is not there, no file is.
+    observe::applied(host, name)?;
+    let is_there = || path.symlink_metadata().is_ok();
+    if !is_forced && is_there() {
+        return Err(
+            Error::new(Kind::Exists, format!("`{}` is there already", path.display()))
+                .with_hint("`--force` replaces it"),
+        );
+    }
+    // Without a name until it is whole, so that nothing is left of it however hostel ends.
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_TMPFILE)
+        .open(parent)
+        .context(|| format!("make a file in `{}`", parent.display()))?;
+    let copy = file.try_clone().context(|| "duplicate")?;
+    let written = to_stream(host, name, copy, compression, hooks, progress)?;
+    file.sync_all()
+        .context(|| format!("write `{}`", path.display()))?;
+    if is_forced && is_there() {
+        std::fs::remove_file(path).context(|| format!("remove `{}`", path.display()))?;
+    }
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let (here, follow) = (nix::fcntl::AT_FDCWD, nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW);
+    nix::unistd::linkat(here, own.as_str(), here, path, follow)
+        .context(|| format!("name `{}`", path.display()))?;
+    Ok(written)
+}
+
+/// A program that compresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// `gzip`.
+    Gzip,
+    /// `xz`, on every processor.
+    Xz,
+    /// `zstd`, on every processor.
+    Zstd,
+}
+
+impl FromStr for Compression {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "none" => Ok(Self::None),
+            "gzip" => Ok(Self::Gzip),
+            "xz" => Ok(Self::Xz),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(Invalid::new(
+                format!("`{}` is no way to compress", text.escape_debug()),
+                "`none`, `gzip`, `xz` or `zstd`",
+            )),
+        }
+    }
+}
+
+impl Compression {
+    /// What the name of a file says.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|ext| ext.to_str()) {
+            Some("gz" | "tgz") => Self::Gzip,
+            Some("xz" | "txz") => Self::Xz,
+            Some("zst" | "tzst") => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    fn command(self) -> Option<(&'static str, &'static [&'static str])> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some(("gzip", &["-c"])),
+            Self::Xz => Some(("xz", &["-c", "-T0"])),
+            Self::Zstd => Some(("zstd", &["-q", "-c", "-T0"])),
+        }
+    }
+}
+
+/// Writes a guest, compressed, to an open file or pipe.
+pub fn to_stream(
+    host: &Host,
+    name: &GuestName,
+    file: File,
+    compression: Compression,
+    hooks: &dyn HookRunner,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let Some((tool, args)) = compression.command() else {
+        let mut file = BufWriter::with_capacity(1 << 17, file);
+        let written = export(host, name, &mut file, hooks, progress)?;
+        file.flush().context(|| "write the archive")?;
+        return Ok(written);
+    };
+    let mut child = compressor(tool, args, file)?;
+    let exported = match child.stdin.take() {
+        Some(input) => {
+            let mut input = BufWriter::with_capacity(1 << 17, input);
+            export(host, name, &mut input, hooks, progress)
+        }
+        None => Err(Error::new(Kind::Internal, format!("`{tool}` has no input"))),
+    };
+    let status = child.wait().context(|| format!("wait for `{tool}`"))?;
+    let written = exported?;
+    if status.success() {
+        return Ok(written);
+    }
+    Err(Error::new(Kind::External, format!("`{tool}` failed ({status})")))
+}
+
+fn compressor(tool: &str, args: &[&str], to: File) -> Result<Child> {
+    let mut command = Command::new(tool);
+    command.args(args).stdin(Stdio::piped()).stdout(to);
+    match command.spawn() {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::new(Kind::NotFound, format!("the host has no `{tool}`"))
+                .with_hint("`--compress none` needs none"))
+        }
+        other => other.context(|| format!("run `{tool}`")),
+    }
+}

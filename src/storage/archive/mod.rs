@@ -1,0 +1,125 @@
+//! A guest as one file: a plain tar archive that other tools read too.
+//!
+//! ```text
+//! manifest.json     the format's number, the guest's specification, how it was kept
+//! rootfs/...        its files: owners as the guest numbers them, extended attributes, holes, hard links
+//! checksum          SHA-256 of all that stands before it
+//! ```
+//!
+//! Device nodes and sockets are left out. An archive that is read is hostile input, its manifest too.
+
+mod read;
+pub(in crate::storage) mod record;
+mod write;
+
+pub use read::{Archive, unpack};
+pub use write::{Written, write};
+
+use std::cell::RefCell;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::guest::{Spec, Storage};
+
+/// The number of the format. One that this hostel does not know is refused, never guessed at.
+pub const FORMAT: u32 = 1;
+
+const MANIFEST: &str = "manifest.json";
+const ROOTFS: &str = "rootfs";
+const CHECKSUM: &str = "checksum";
+
+/// What an archive says of its guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// The version of hostel that wrote it.
+    pub hostel: String,
+    /// When, RFC 3339.
+    pub created: String,
+    /// How its files were kept.
+    pub storage: Storage,
+    /// What it is.
+    pub spec: Spec,
+}
+
+/// The start of a manifest, before anything else of it is believed.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// A hash of all that goes through, but for the last block: the header of the entry that holds the hash.
+#[derive(Default)]
+struct Lagging {
+    hash: Sha256,
+    held: Vec<u8>,
+}
+
+/// The size of a header of tar.
+const BLOCK: usize = 512;
+
+impl Lagging {
+    fn update(&mut self, bytes: &[u8]) {
+        // What was held, and then what comes, but for the last block of both.
+        let all = self.held.len() + bytes.len();
+        let free = all.saturating_sub(BLOCK);
+        let old = free.min(self.held.len());
+        self.hash.update(&self.held[..old]);
+        self.held.drain(..old);
+        let new = free - old;
+        self.hash.update(&bytes[..new]);
+        self.held.extend_from_slice(&bytes[new..]);
+    }
+
+    /// The hash of all but the last block.
+    fn finish(&self) -> String {
+        hex(self.hash.clone())
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    use std::fmt::Write as _;
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Passes bytes on and hashes them.
+struct Hashing<'a, T> {
+    inner: T,
+    hash: &'a RefCell<Lagging>,
+}
+
+impl<T: io::Read> io::Read for Hashing<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hash.borrow_mut().update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_block_is_not_hashed() {
+        let data: Vec<u8> = (0..5000_u32).map(|n| (n % 251) as u8).collect();
+        for step in [1, 7, 511, 512, 513, 4096, 5000] {
+            let mut lagging = Lagging::default();
+            for chunk in data.chunks(step) {
+                lagging.update(chunk);
+            }
+            assert_eq!(
+                lagging.finish(),
+                hex(Sha256::new().chain_update(&data[..5000 - BLOCK])),
+                "{step}"
+            );
+        }
+    }
+}
