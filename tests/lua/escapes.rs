@@ -355,7 +355,12 @@ fn a_hundred_runs_are_the_same_bytes() {
     }
     // Where another user cannot reach the program that is tested, a copy that everybody can.
     let program = dir.path().join("hostel");
-    std::fs::copy(env!("CARGO_BIN_EXE_hostel"), &program).unwrap();
+    // By another process: a child that another test forks meanwhile would hold the copy open for writing (ETXTBSY).
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_hostel"))
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     let is_root = nix::unistd::geteuid().is_root();
     let mut first: Option<(Vec<u8>, Vec<u8>)> = None;
     for run in 0..100 {
