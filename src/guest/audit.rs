@@ -1,5 +1,5 @@
 //! What a guest can do, and what each thing that its recipe loosens risks. Pure: a specification and what the kernel
-//! at hand has go in, a list of findings comes out. What each risks is said in [`risk`](super::risk) and
+//! at hand has go in, a list of findings comes out. What each risks is said in [`risk`] and
 //! [`allow`](super::allow).
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Carries out the steps of a start, and undoes them.
 //!
-//! [`steps`] are those that hostel carries out itself, [`process`] makes the new process and waits for its program (its own
-//! part is `life::inside`), [`report`] is how that tells of a failure, [`undo`] takes everything back. If hostel is killed
+//! `steps` are those that hostel carries out itself, `process` makes the new process and waits for its program (its own
+//! part is `life::inside`), `report` is how that tells of a failure, `undo` takes everything back. If hostel is killed
 //! in the middle, nothing is lost by that: all of it is found again in the kernel by the context's number (`sweep`).
 
 mod process;
