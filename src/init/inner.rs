@@ -168,15 +168,16 @@ fn fresh_tmpfs(path: &CStr, mode: &CStr, attributes: u64) -> sys::Result<()> {
 
 /// systemd up to 252 starts no unit with `PrivateUsers=` where no user namespace can be made (`217/USER`), though it
 /// passes over every other sandbox that it cannot have. A drop-in for all services, in the guest's fresh /run, says so; a
-/// unit's own drop-in may say otherwise.
+/// unit's own drop-in may say otherwise. Not in /run/systemd/system: where that is there, programs take systemd for running
+/// (sd_booted(3)), and Debian's scripts under another init do nothing but call it.
 fn tell_systemd() -> sys::Result<()> {
     if !mount::is_directory(At::CWD, c"/run") {
         return Ok(());
     }
-    for path in [c"/run/systemd", c"/run/systemd/system", c"/run/systemd/system/service.d"] {
+    for path in [c"/run/systemd", c"/run/systemd/system.control", c"/run/systemd/system.control/service.d"] {
         sys::mkdir(At::CWD, path, 0o755)?;
     }
-    let path = c"/run/systemd/system/service.d/10-hostel.conf";
+    let path = c"/run/systemd/system.control/service.d/10-hostel.conf";
     let file = sys::open(At::CWD, path, O_WRONLY | O_CREAT | O_EXCL, 0o644)?;
     sys::write(file.raw(), b"# A guest of hostel has no user namespaces, unless its recipe allows `nested`.\n[Service]\nPrivateUsers=no\n").map(drop)
 }

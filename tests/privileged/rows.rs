@@ -33,7 +33,7 @@ rows! {
     [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] within 300 => two_hundred_starts_against_a_swapper,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] within 180 => a_mask_that_fails_is_fatal,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] => a_joiner_held_before_exec_shows_nothing,
-    [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] => whoever_is_killed_leaves_nothing,
+    [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] within 240 => whoever_is_killed_leaves_nothing,
     [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] => when_both_are_killed_gc_takes_it_away,
     [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] => a_users_guests_go_on_beside_it,
 }
