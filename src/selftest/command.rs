@@ -13,7 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::HostPid;
-use crate::sys::{command, memfd, pidfd};
+use crate::sys::{command, interrupt, memfd, pidfd};
 
 /// Longer than any command of a self-test takes that does not hang.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -101,7 +101,11 @@ impl Run {
     }
 
     /// Starts it.
+    ///
+    /// # Errors
+    /// Also the signal that asked this process to end, if it came while nothing was waited for.
     pub(super) fn spawn(mut self) -> Result<Running> {
+        interrupt::check()?;
         let mut out = None;
         if !self.has_streams {
             let file = || memfd_create(c"hostel-selftest", MFdFlags::MFD_CLOEXEC).map(File::from);

@@ -190,6 +190,9 @@ fn clear(dir: &Path, cgroup: &str) -> Result<()> {
     Ok(())
 }
 
+/// How often who waits looks whether it was asked to end.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Runs `work` in a process of its own, in the network and mount namespaces of a self-test. Its result is the exit code.
 /// The caller clears the place; when the caller is gone, this process's end does.
 pub(super) fn watched(place: &Place, work: impl FnOnce(&Place) -> u8) -> Result<u8> {
@@ -211,13 +214,21 @@ pub(super) fn watched(place: &Place, work: impl FnOnce(&Place) -> u8) -> Result<
     })?;
     // The terminal's Ctrl-C reaches both, another's signal this one alone: the one that works has to know, and its end
     // is waited for.
-    while let Err(err) = pidfd::wait_until(child.pidfd.as_fd(), None) {
-        if err.kind() != Kind::Interrupted {
-            return Err(err);
+    let mut told = None;
+    loop {
+        // Not for ever: a signal that comes just before the wait ends no wait.
+        match pidfd::wait_until(child.pidfd.as_fd(), Some(Instant::now() + LOOK)) {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(err) if err.kind() == Kind::Interrupted => {}
+            Err(err) => return Err(err),
         }
-        let signal = interrupt::pending().map_or(libc::SIGTERM, |signal| signal as i32);
-        // ESRCH: it has just ended.
-        let _ = pidfd::signal(&child.pidfd, signal);
+        let pending = interrupt::pending();
+        if let Some(signal) = pending.filter(|_| told != pending) {
+            // ESRCH: it has just ended.
+            let _ = pidfd::signal(&child.pidfd, signal as i32);
+            told = pending;
+        }
     }
     let ended = pidfd::wait(&child.pidfd)?;
     match ended {
