@@ -104,12 +104,12 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
     if !spec.userns {
         shared_ids(spec, &mut contradiction);
     }
-    if !spec.packages.is_empty() && !matches!(spec.image, Image::Debian(_)) {
+    if !spec.packages.is_empty() && !matches!(spec.image, Image::Suite(..)) {
         let message = format!("`packages` are Debian's, and the image is `{}`", spec.image);
         contradiction(
             &["packages"],
             message,
-            "use a `debian:SUITE` image, or leave `packages` out",
+            "use an image of a suite, such as `debian:bookworm`, or leave `packages` out",
         );
     }
     let mut targets: BTreeMap<&std::path::Path, usize> = BTreeMap::new();

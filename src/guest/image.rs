@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::suites::{Distribution, is_suite};
 use super::{GuestName, Invalid, serde_as_text};
 
 /// The source of a guest's root file system.
@@ -11,8 +12,8 @@ use super::{GuestName, Invalid, serde_as_text};
 pub enum Image {
     /// The host's static busybox and its applets.
     Busybox,
-    /// A Debian suite, by mmdebstrap.
-    Debian(String),
+    /// A suite of Debian or what is made like it, by mmdebstrap.
+    Suite(Distribution, String),
     /// An archive, compressed or not.
     Tar(PathBuf),
     /// A copy of a directory.
@@ -25,7 +26,7 @@ impl FromStr for Image {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let hint = "`busybox`, `debian:SUITE`, `tar:FILE`, `dir:PATH` or `clone:GUEST`";
+        let hint = "`busybox`, `debian:SUITE`, `devuan:SUITE`, `ubuntu:SUITE`, `tar:FILE`, `dir:PATH` or `clone:GUEST`";
         let invalid = || Invalid::new(format!("`{}` is not an image", text.escape_debug()), hint);
         if text == "busybox" {
             return Ok(Self::Busybox);
@@ -42,16 +43,14 @@ impl FromStr for Image {
                 ))
             }
         };
+        if let Some(distribution) = Distribution::of_word(kind) {
+            return if is_suite(rest) {
+                Ok(Self::Suite(distribution, rest.to_owned()))
+            } else {
+                Err(invalid())
+            };
+        }
         match kind {
-            "debian" => {
-                let is_suite = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-                let head = rest.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-                if head && rest.bytes().all(is_suite) {
-                    Ok(Self::Debian(rest.to_owned()))
-                } else {
-                    Err(invalid())
-                }
-            }
             "tar" => path().map(Self::Tar),
             "dir" => path().map(Self::Dir),
             "clone" => rest.parse().map(Self::Clone),
@@ -64,7 +63,7 @@ impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busybox => f.pad("busybox"),
-            Self::Debian(suite) => write!(f, "debian:{suite}"),
+            Self::Suite(distribution, suite) => write!(f, "{distribution}:{suite}"),
             Self::Tar(path) => write!(f, "tar:{}", path.display()),
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
             Self::Clone(guest) => write!(f, "clone:{guest}"),
@@ -83,6 +82,8 @@ mod tests {
         for text in [
             "busybox",
             "debian:bookworm",
+            "devuan:daedalus",
+            "ubuntu:noble",
             "tar:/a/b.tar.zst",
             "dir:/srv/x",
             "clone:web",

@@ -21,6 +21,7 @@ pub mod schema;
 pub mod service;
 pub mod spec;
 pub mod storage;
+pub mod suites;
 pub mod syscalls;
 pub mod unit;
 
@@ -36,6 +37,7 @@ pub use net::{Net, NetMode};
 pub use service::{Check, Health, Probe, Restart, Service};
 pub use spec::{File, Hook, HookMoment, Hooks, Init, OnError, Spec, Stop};
 pub use storage::Storage;
+pub use suites::Distribution;
 pub use unit::{Bytes, Cpus, Span};
 
 /// A value that was written by a person and is not valid: what is wrong and what would be right.

@@ -88,7 +88,7 @@ pub fn examine(layout: &Layout, guests: u64) -> Vec<Finding> {
     findings.push(tool(
         "mmdebstrap",
         "mmdebstrap",
-        "images of `debian:SUITE` cannot be built; install mmdebstrap",
+        "images of suites, such as `debian:bookworm`, cannot be built; install mmdebstrap",
     ));
     findings.extend(ranges::examine(layout));
     findings.extend(sysctls::examine(guests, |path| {

@@ -49,7 +49,7 @@ const CAPS_LIST: Type = Type::List(&Type::Scalar(&s::CAP));
 record!(GUEST, "guest", "A complete Linux server.", [
     field("from", Type::Templates, "What it inherits from. Maps merge deeply, later templates and the guest itself win; lists are replaced unless wrapped in `append`; `unset` removes.", "base"),
     field("xid", Type::Scalar(&s::XID), "The context id, 2 to 49151: its user ids, cgroup and loopback address follow from it.", "101").default("allocated, and remembered"),
-    field("image", Type::Scalar(&s::IMAGE), "Where its files come from: `busybox`, `debian:SUITE`, `tar:FILE`, `dir:PATH` or `clone:GUEST`. Changing it rebuilds the guest.", "\"debian:bookworm\"").required(),
+    field("image", Type::Scalar(&s::IMAGE), "Where its files come from: `busybox`, `debian:SUITE`, `devuan:SUITE`, `ubuntu:SUITE`, `tar:FILE`, `dir:PATH` or `clone:GUEST`. Changing it rebuilds the guest.", "\"debian:bookworm\"").required(),
     field("packages", Type::List(&Type::Scalar(&s::PACKAGE)), "Debian packages added to the image.", "{ \"nginx-light\" }"),
     field("storage", Type::Enum(Storage::NAMES), "How its files are kept. `btrfs`: a subvolume, made as a snapshot. `reflink`: a copy that shares its extents. `overlay`: a layer of its own over files that it shares with others of its image, on disk and in memory. `dir`: a copy. What the file system cannot do is refused. Changing it moves the files while the guest is stopped.", "\"overlay\"").default("the first of `btrfs`, `reflink`, `dir` that the file system can"),
     field("hostname", Type::Scalar(&s::HOSTNAME), "Its hostname.", "\"web.example.net\"").default("its name"),

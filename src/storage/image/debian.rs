@@ -1,4 +1,5 @@
-//! `debian:SUITE`: built by mmdebstrap from the host's own mirror, with the recipe's packages.
+//! `debian:SUITE`, `devuan:SUITE`, `ubuntu:SUITE`: built by mmdebstrap with the recipe's packages, from the host's own
+//! mirror where it has one of the distribution.
 //!
 //! The builder runs in namespaces of its own ([`crate::sys::unshare`]): killed at any instant, it leaves neither a
 //! mount nor a process. Packages that were downloaded once are kept in `images/.apt` and not downloaded again.
@@ -19,6 +20,7 @@ use super::super::{Layout, Progress, tree};
 use super::sources::{self, Source};
 use super::{make_dir, make_root, open, short};
 use crate::error::{Context, Error, Kind, Result};
+use crate::guest::Distribution;
 use crate::sys::{self, unshare};
 
 /// Counts changes to how an image is built; it is part of the key.
@@ -42,8 +44,9 @@ find "$1/var/lib/apt/lists" -maxdepth 1 -type f ! -name lock -exec cp -p -t "$HO
 find "$HOSTEL_SCRATCH/lists" -type f -exec mv -f -t "$HOSTEL_APT/lists" {} +
 rm -f "$1"/etc/ssh/ssh_host_*_key "$1"/etc/ssh/ssh_host_*_key.pub "$1/etc/resolv.conf" "$1/etc/hostname""#;
 
-/// A Debian image to be.
+/// An image of a suite to be.
 pub(super) struct Debian {
+    distribution: Distribution,
     suite: String,
     packages: Vec<String>,
     sources: Vec<Source>,
@@ -52,7 +55,7 @@ pub(super) struct Debian {
 
 impl Debian {
     /// Checks the names and finds the builder.
-    pub(super) fn new(suite: &str, packages: &[String]) -> Result<Self> {
+    pub(super) fn new(distribution: Distribution, suite: &str, packages: &[String]) -> Result<Self> {
         let mut packages = packages.to_vec();
         for package in &packages {
             if !is_package(package) {
@@ -62,7 +65,7 @@ impl Debian {
                 ));
             }
         }
-        let sources = sources::of_host(suite);
+        let sources = sources::of(distribution, suite)?;
         if sources.iter().any(Source::needs_certificates) {
             packages.push("ca-certificates".to_owned());
         }
@@ -77,6 +80,7 @@ impl Debian {
                 .with_hint("apt install mmdebstrap")
         })?;
         Ok(Self {
+            distribution,
             suite: suite.to_owned(),
             packages,
             sources,
@@ -100,7 +104,7 @@ impl Debian {
             hash.update([0]);
             hash.update(word);
         }
-        Ok(format!("debian-{}-{}", self.suite, short(hash)))
+        Ok(format!("{}-{}-{}", self.distribution, self.suite, short(hash)))
     }
 
     /// Makes `rootfs` in `dir`.
@@ -122,7 +126,7 @@ impl Debian {
         make_dir(&scratch, 0o700)?;
         // Where it survives a failure: the scratch directory does not.
         let log_path = layout.images().join(format!(".{key}.log"));
-        progress.stage(&format!("building Debian {}", self.suite));
+        progress.stage(&format!("building {} {}", self.distribution.title(), self.suite));
         let mut command = self.command(&root, &cache, &scratch);
         run(&mut command, "mmdebstrap", &log_path, progress)?;
         // Device nodes of the builder; a guest gets its own /dev.
@@ -332,7 +336,10 @@ mod tests {
     fn the_key_is_the_set_of_packages() {
         let key = |packages: &[&str]| {
             let packages: Vec<_> = packages.iter().map(|&p| p.to_owned()).collect();
-            Debian::new("bookworm", &packages).unwrap().key().unwrap()
+            Debian::new(Distribution::Debian, "bookworm", &packages)
+                .unwrap()
+                .key()
+                .unwrap()
         };
         assert_eq!(key(&["a", "b"]), key(&["b", "a", "b"]));
         assert_ne!(key(&["a", "b"]), key(&["a"]));

@@ -23,7 +23,7 @@ use super::files::{self, Files};
 use super::scratch::{self, Scratch};
 use super::{Inside, Layout, Progress, identity, layer, lock, tree};
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Image, Storage};
+use crate::guest::{Distribution, GuestName, Image, Storage};
 use crate::sys;
 
 /// An image that guests can be made from.
@@ -44,10 +44,11 @@ pub fn prepare(
     packages: &[String],
     progress: &dyn Progress,
 ) -> Result<Prepared> {
-    if !packages.is_empty() && !matches!(image, Image::Debian(_)) {
+    if !packages.is_empty() && !matches!(image, Image::Suite(..)) {
         return Err(
-            Error::new(Kind::Invalid, format!("the image `{image}` takes no `packages`"))
-                .with_hint("only `debian:SUITE` is made of packages"),
+            Error::new(Kind::Invalid, format!("the image `{image}` takes no `packages`")).with_hint(
+                "only the suite of a distribution, such as `debian:bookworm`, is made of packages",
+            ),
         );
     }
     match image {
@@ -83,8 +84,8 @@ pub fn prepare(
                 source: Some(source.clone()),
             })
         }
-        Image::Debian(suite) => {
-            let debian = debian::Debian::new(suite, packages)?;
+        Image::Suite(distribution, suite) => {
+            let debian = debian::Debian::new(*distribution, suite, packages)?;
             let key = debian.key()?;
             cached(layout, &key, progress, |dir| {
                 debian.build(layout, &key, dir, progress)
@@ -206,10 +207,12 @@ fn personalise(
 ) -> Result<()> {
     let rootfs = place.join("rootfs");
     let work = place.parent().unwrap_or(place);
-    if prepared.key.starts_with("debian-") && files.stack().is_none() {
+    let is_debian = Distribution::ALL
+        .iter()
+        .any(|of| prepared.key.starts_with(&format!("{of}-")));
+    if is_debian && files.stack().is_none() {
         return debian::personalise(&rootfs, progress);
     }
-    let is_debian = prepared.key.starts_with("debian-");
     let Some(label) = prepared
         .source
         .as_ref()

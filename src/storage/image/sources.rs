@@ -1,8 +1,12 @@
-//! Where the host gets a Debian suite from, as apt's configuration says: its mirror is the right one for its guests.
+//! Where a suite comes from: where the host gets it from, as apt's configuration says, for its mirror is the right one
+//! for its guests; else the distribution's own mirror.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::guest::Distribution;
 
 /// One source of packages, in the one-line style of `sources.list(5)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +34,66 @@ impl Source {
     }
 }
 
-/// The host's sources of the suite itself, its updates and its security fixes. None unless the suite itself is among
-/// them: then the builder's own default is right.
-pub(super) fn of_host(suite: &str) -> Vec<Source> {
+/// The sources of a suite, its updates and its security fixes. None where the builder's own default is right.
+pub(super) fn of(distribution: Distribution, suite: &str) -> Result<Vec<Source>> {
+    // `stable` of the host's apt is that of the host's distribution.
+    let has_many = Distribution::ALL.iter().filter(|of| of.knows(suite)).count() > 1;
+    if !has_many || is_the_hosts(distribution, Path::new("/etc/os-release")) {
+        let found = of_host(suite);
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    let (Some(uri), Some(keyring)) = (distribution.mirror(arch()), distribution.keyring()) else {
+        return Ok(Vec::new());
+    };
+    own(distribution, suite, uri, Path::new(keyring))
+}
+
+/// The distribution's own mirror, by its keys: what nobody has signed is not taken.
+fn own(distribution: Distribution, suite: &str, uri: &str, keyring: &Path) -> Result<Vec<Source>> {
+    if !keyring.is_file() {
+        let (title, package) = (distribution.title(), distribution.keyring_package());
+        return Err(Error::new(
+            Kind::NotFound,
+            format!(
+                "the keys of {title} are not on this host: there is no `{}`",
+                keyring.display()
+            ),
+        )
+        .with_hint(format!(
+            "they are in {title}'s package `{package}`; take it from a place that you trust, for whoever has these \
+             keys writes the guest's programs"
+        )));
+    }
+    let suites = std::iter::once(suite.to_owned()).chain(distribution.fixes(suite));
+    let source = |suite| Source {
+        uri: uri.to_owned(),
+        suite,
+        components: distribution.components().split(' ').map(str::to_owned).collect(),
+        signed_by: Some(keyring.display().to_string()),
+    };
+    Ok(suites.map(source).collect())
+}
+
+/// Debian's name for the architecture of this host.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `ID` of `os-release(5)`.
+fn is_the_hosts(distribution: Distribution, os_release: &Path) -> bool {
+    let text = fs::read_to_string(os_release).unwrap_or_default();
+    let id = text.lines().find_map(|line| line.strip_prefix("ID="));
+    id.is_some_and(|id| id.trim_matches(['"', '\'']) == distribution.word())
+}
+
+/// The host's sources. None unless the suite itself is among them.
+fn of_host(suite: &str) -> Vec<Source> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         let mut more: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -170,6 +231,38 @@ mod tests {
             ]
         );
         assert!(stanza("Enabled: no\nTypes: deb\nURIs: http://a\nSuites: b\n").is_empty());
+    }
+
+    #[test]
+    fn another_distribution_is_signed_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = dir.path().join("keys.gpg");
+        let refused = own(Distribution::Ubuntu, "noble", "http://a.example/ubuntu", &keyring).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "the keys of Ubuntu are not on this host: there is no `{}`",
+                keyring.display()
+            )
+        );
+        fs::write(&keyring, "").unwrap();
+        let signed = own(Distribution::Ubuntu, "noble", "http://a.example/ubuntu", &keyring).unwrap();
+        let by = keyring.display();
+        assert_eq!(
+            signed.iter().map(Source::line).collect::<Vec<_>>(),
+            ["noble", "noble-updates", "noble-security"]
+                .map(|suite| format!("deb [signed-by={by}] http://a.example/ubuntu {suite} main universe"))
+        );
+        assert_eq!(
+            own(Distribution::Devuan, "ceres", "http://a.example/merged", &keyring)
+                .unwrap()
+                .len(),
+            1
+        );
+        fs::write(&keyring, "NAME=x\nID=\"debian\"\n").unwrap();
+        assert!(
+            is_the_hosts(Distribution::Debian, &keyring) && !is_the_hosts(Distribution::Devuan, &keyring)
+        );
     }
 
     #[test]
