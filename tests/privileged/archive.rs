@@ -2,9 +2,9 @@
 //! damaged is refused whole.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::support::{Output, Volume, World, tests, tool};
+use crate::support::{DUMP, Place, World, same, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs"), Filesystem("ext4"), Tool("python3"), Tool("zstd")] within 180 =>
@@ -17,114 +17,20 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox, Tool("python3")] => what_opens_the_host_is_taken_on_trust_alone,
 }
 
-/// Everything of a tree but the inode numbers, as text.
-const DUMP: &str = r"
-import os,sys,hashlib
-top=sys.argv[1]
-seen={}
-for d,ds,fs in os.walk(top):
-    ds.sort()
-    for n in sorted(ds+fs)+(['.'] if d==top else []):
-        p=os.path.join(d,n); s=os.lstat(p); r=os.path.relpath(p,top)
-        if r.startswith(('run','var/log/hostel','var/log')): continue
-        x=[(a,os.getxattr(p,a,follow_symlinks=False).hex()) for a in sorted(os.listxattr(p,follow_symlinks=False)) if not a.startswith('trusted.')]
-        kind=oct(s.st_mode)
-        more=''
-        if os.path.islink(p): more=ascii(os.readlink(p))
-        elif os.path.isfile(p):
-            more=hashlib.sha256(open(p,'rb').read()).hexdigest()+' sparse=%s'%(s.st_blocks*512<s.st_size//2)
-            more+=' first='+ascii(seen.setdefault(s.st_ino,r))
-        print(ascii(r),kind,s.st_uid,s.st_gid,s.st_mtime_ns if not os.path.isdir(p) else '',x,more)
-";
-
-/// What a tree can have.
-const FILL: &str = r"
-import os,sys
-os.chdir(sys.argv[1]+'/srv')
-open('data','w').write('data'); os.chown('data',1000,1001); os.chmod('data',0o4751)
-os.link('data','twin'); os.symlink('x'*180,'long-link'); os.symlink('../etc/passwd','link'); os.mkfifo('pipe')
-os.setxattr('data','user.note',bytes(range(1,60)))
-open('capable','w').write('x'); os.setxattr('capable','security.capability',bytes.fromhex('0100000200040000000000000000000000000000'))
-open('acl','w').write('x'); os.setxattr('acl','system.posix_acl_access',bytes.fromhex('0200000001000600ffffffff02000600e803000004000400ffffffff10000600ffffffff20000400ffffffff'))
-f=open('holes','wb'); f.seek(50_000_000); f.write(b'end'); f.seek(20_000_000); f.write(b'mid'*9000); f.close()
-os.makedirs('d/'+'n'*150+'/'+'m'*150); open('d/'+'n'*150+'/'+'m'*150+'/deep','w').write('deep')
-open(b'odd \xff\n name','w').write('odd')
-os.mkdir('sticky'); os.chmod('sticky',0o1777); os.setxattr('sticky','user.dir',b'yes')
-open('old','w'); os.utime('old',ns=(1_000_000_000_123_456_789,1_000_000_000_123_456_789))
-";
-
-struct Place<'a> {
-    world: &'a World,
-    root: PathBuf,
-    _volume: Option<Volume>,
-}
-
-impl<'a> Place<'a> {
-    fn on(world: &'a World, kind: &str) -> Self {
-        let volume = world.volume(kind, 320);
-        let root = volume.at.join("root");
-        Self { world, root, _volume: Some(volume) }
-    }
-
-    fn here(world: &'a World) -> Self {
-        Self { world, root: world.root.clone(), _volume: None }
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.world.hostel(args).env("HOSTEL_ROOT", &self.root).deadline(60).run()
-    }
-
-    fn ok(&self, args: &[&str]) -> Output {
-        self.run(args).code(0)
-    }
-
-    /// A stopped guest with a tree of all kinds, and what is in it.
-    fn full(&self, name: &str, more: &str) -> String {
-        let text = format!("guest \"{name}\" {{ image = \"busybox\", xid = {}, {more} }}\n", self.world.xid(0));
-        let file = self.world.file(&format!("{name}.lua"), &text);
-        self.ok(&["build", file.to_str().unwrap()]);
-        tool("python3", ["-c", FILL, self.rootfs(name).to_str().unwrap()]).ok();
-        self.dump(name)
-    }
-
-    fn rootfs(&self, name: &str) -> PathBuf {
-        self.root.join("guests").join(name).join("rootfs")
-    }
-
-    fn dump(&self, name: &str) -> String {
-        tool("python3", ["-c", DUMP, self.rootfs(name).to_str().unwrap()]).deadline(60).ok().stdout
-    }
-
-    fn is_empty(&self) {
-        self.ok(&["ls", "--quiet"]).stdout("");
-        for dir in ["guests", "tmp", "xid"] {
-            let left: Vec<_> = fs::read_dir(self.root.join(dir)).unwrap().flatten().collect();
-            assert!(left.is_empty(), "{left:?}");
-        }
-    }
-}
-
-fn same(found: &str, expected: &str) {
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
-    let (found, expected) = (lines(found), lines(expected));
-    let differ: Vec<_> = found.symmetric_difference(&expected).collect();
-    assert!(differ.is_empty(), "{differ:#?}");
-}
-
 fn a_guest_of_btrfs_is_the_same_on_ext4(world: &World) {
     let (from, to) = (Place::on(world, "btrfs"), Place::on(world, "ext4"));
     let before = from.full("web", "hostname = \"web.example.net\", limits = { nofile = 99 }");
     let file = world.dir.join("web.tar.zst");
     let file = file.to_str().unwrap();
     from.ok(&["export", "web", "-o", file]).stderr("").stdout_has("exported web: ");
-    same(&from.dump("web"), &before);
+    same(&from.dump("web"), &before, "export changed it");
     from.run(&["export", "web", "-o", file]).code(1).stderr_has("is there already");
     from.ok(&["export", "web", "-o", file, "--force"]);
     let size = fs::metadata(file).unwrap().len();
     assert!(size < 5_000_000, "{size}: the holes are in it");
     let xid = world.xid(7).to_string();
     to.ok(&["import", file, "--xid", &xid]).stdout("imported web\n").stderr("");
-    same(&to.dump("web"), &before);
+    same(&to.dump("web"), &before, "import");
     let left: Vec<_> = fs::read_dir(&world.dir).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().contains("tar")).collect();
     assert_eq!(left.len(), 1, "{left:?}");
     // It starts there, as the same server.
@@ -180,7 +86,7 @@ fn a_script_exports_and_imports(world: &World) {
     );
     let script = world.file("script.lua", &script);
     place.ok(&["run", script.to_str().unwrap()]).stdout("true\tfalse\ttrue\ncopy\tfalse\tnil\n");
-    same(&place.dump("copy"), &before);
+    same(&place.dump("copy"), &before, "import");
     place.ok(&["destroy", "web", "copy"]);
 }
 
@@ -197,10 +103,10 @@ fn other_tools_read_it(world: &World) {
         let there = tool("python3", ["-c", DUMP, out.join("rootfs").to_str().unwrap()]).ok().stdout;
         // GNU tar keeps ACLs in records of its own, and takes no value with a line end.
         let without = |text: &str| text.lines().filter(|l| !["/acl'", "/data'", "/twin'"].iter().any(|name| l.contains(name))).collect::<Vec<_>>().join("\n");
-        same(&without(&there), &without(&before));
+        same(&without(&there), &without(&before), name);
         fs::remove_dir_all(&out).unwrap();
         place.ok(&["import", file.to_str().unwrap(), "--name", "again", "--storage", "dir"]);
-        same(&place.dump("again"), &before);
+        same(&place.dump("again"), &before, name);
         place.ok(&["destroy", "again"]);
     }
     place.ok(&["destroy", "web"]);

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::support::{Output, Volume, World, tests, tool};
+use crate::support::{Place, World, same, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs")] within 180 => guests_and_clones_on_btrfs,
@@ -27,86 +27,6 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] => a_hostile_tree_is_cloned_within_itself,
     [Root, Cgroup2, Bpf, Busybox, Tool("ssh-keygen")] => a_clone_has_an_identity_of_its_own,
     [Root, Cgroup2, Bpf, Busybox] => a_plain_guest_from_before_there_were_drivers,
-}
-
-/// hostel with its state on a file system of the test's.
-struct Place<'a> {
-    world: &'a World,
-    root: PathBuf,
-    _volume: Option<Volume>,
-}
-
-impl<'a> Place<'a> {
-    fn on(world: &'a World, kind: &str) -> Self {
-        // The least that mkfs.xfs makes.
-        let volume = world.volume(kind, 320);
-        let root = volume.at.join("root");
-        Self {
-            world,
-            root,
-            _volume: Some(volume),
-        }
-    }
-
-    fn here(world: &'a World) -> Self {
-        Self {
-            world,
-            root: world.root.clone(),
-            _volume: None,
-        }
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.world.hostel(args).env("HOSTEL_ROOT", &self.root).deadline(60).run()
-    }
-
-    fn ok(&self, args: &[&str]) -> Output {
-        self.run(args).code(0)
-    }
-
-    fn sh(&self, guest: &str, script: &str) -> String {
-        self.ok(&["exec", guest, "-T", "--", "sh", "-ec", script]).stdout
-    }
-
-    /// Applies a guest without a network.
-    fn apply(&self, name: &str, number: u32, more: &str) {
-        let text = format!("guest \"{name}\" {{ image = \"busybox\", xid = {}, {more} }}\n", self.world.xid(number));
-        let file = self.world.file(&format!("{name}.lua"), &text);
-        self.ok(&["apply", file.to_str().unwrap()]);
-    }
-
-    /// Content, mode, owner, links and time of all that a guest sees of its own files.
-    fn fingerprint(&self, guest: &str) -> String {
-        self.sh(
-            guest,
-            "cd /; find . -xdev \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./var/log/hostel -o -path ./run -o -path ./tmp \\) -prune \
-             -o -print | sort >/tmp/list; xargs stat -c '%n %F %a %u:%g' </tmp/list; \
-             while read -r f; do if [ -L \"$f\" ]; then readlink \"$f\"; elif [ -f \"$f\" ]; then \
-             stat -c '%n %s %h %Y' \"$f\"; sha256sum \"$f\"; fi; done </tmp/list; rm /tmp/list",
-        )
-    }
-
-    fn layers(&self) -> usize {
-        fs::read_dir(self.root.join("layers")).map_or(0, |dir| dir.flatten().count())
-    }
-
-    fn destroy(&self, guests: &[&str]) {
-        let mut args = vec!["destroy", "--force"];
-        args.extend(guests);
-        self.ok(&args);
-        self.ok(&["gc"]);
-        assert_eq!(self.layers(), 0, "layers are left");
-        let left: Vec<_> = fs::read_dir(self.root.join("tmp")).unwrap().flatten().collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
-}
-
-/// Shows what differs alone.
-fn same(found: &str, expected: &str, why: &str) {
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
-    let (found, expected) = (lines(found), lines(expected));
-    let differ: Vec<_> = found.symmetric_difference(&expected).collect();
-    assert!(differ.is_empty(), "{why}: {differ:#?}");
 }
 
 /// What every driver must do.

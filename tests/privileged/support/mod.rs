@@ -4,6 +4,7 @@ mod command;
 mod hierarchy;
 mod leak;
 mod need;
+mod place;
 mod runner;
 mod trace;
 mod world;
@@ -17,6 +18,7 @@ pub(crate) use self::{
     hierarchy::{Hierarchy, hierarchies},
     leak::Before,
     need::Need,
+    place::{DUMP, Place, same},
     runner::{NOTE, Test, run},
     trace::{Step, Traced, Victim, points, sample, trace},
     world::{Volume, World, binary, fetch},

@@ -141,6 +141,11 @@ impl World {
 
     /// A file system of this type, of `megabytes`, mounted until the value is dropped.
     pub(crate) fn volume(&self, kind: &str, megabytes: u64) -> Volume {
+        self.volume_with(kind, megabytes, &[], "loop")
+    }
+
+    /// The same, made with these arguments of its `mkfs` and mounted with these options, of which one is `loop`.
+    pub(crate) fn volume_with(&self, kind: &str, megabytes: u64, mkfs: &[&str], options: &str) -> Volume {
         let image = self.dir.join(format!("{kind}.img"));
         let at = self.dir.join(format!("{kind}.mnt"));
         fs::create_dir_all(&at).unwrap();
@@ -148,17 +153,15 @@ impl World {
             .unwrap()
             .set_len(megabytes << 20)
             .unwrap();
-        tool(format!("mkfs.{kind}"), [&image]).ok();
-        tool(
-            "mount",
-            [
-                OsStr::new("-o"),
-                OsStr::new("loop"),
-                image.as_os_str(),
-                at.as_os_str(),
-            ],
-        )
-        .ok();
+        let args = mkfs.iter().map(OsStr::new).chain([image.as_os_str()]);
+        tool(format!("mkfs.{kind}"), args).ok();
+        let args = [
+            OsStr::new("-o"),
+            OsStr::new(options),
+            image.as_os_str(),
+            at.as_os_str(),
+        ];
+        tool("mount", args).ok();
         Volume { at }
     }
 }
