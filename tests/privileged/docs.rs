@@ -106,20 +106,7 @@ fn run(world: &World, place: &str, commands: &str, code: i32) -> String {
         .dir(world.dir.join("page"));
     let out = command.deadline(60).run();
     assert_eq!(out.status, code, "{place}: exit code of {out}");
-    let lines = out.stdout.split_inclusive('\n').filter(|line| !is_progress(line));
-    lines.collect::<String>().replace(root, ROOT)
-}
-
-/// Whether the line tells that something goes on. That is told when it takes long, so a page cannot show it.
-fn is_progress(line: &str) -> bool {
-    let line = line.trim_end();
-    let is_work =
-        |what: &str| what == "making the busybox image" || what.starts_with("copying the image of ");
-    let is_verb = |verb: &str| ["create", "start", "update", "restart", "rebuild", "destroy"].contains(&verb);
-    line.split_once(": ").is_some_and(|(_, what)| is_work(what))
-        || line
-            .split_once(' ')
-            .is_some_and(|(verb, name)| is_verb(verb) && !name.contains(' '))
+    out.stdout.replace(root, ROOT)
 }
 
 /// Runs the commands of a transcript, each behind `$ `, and compares what each prints with what is shown; how many it has.

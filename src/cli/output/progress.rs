@@ -2,6 +2,7 @@
 //!
 //! On a terminal the current stage is one line that replaces itself and is gone in the end. Elsewhere each stage
 //! is a line of its own, and only once the work has lasted two seconds: short work leaves no trace in a log.
+//! `HOSTEL_PROGRESS=never` takes it away; what stays, such as warnings, is printed all the same.
 
 use std::cell::{Cell, RefCell};
 use std::io::{IsTerminal, Write};
@@ -21,11 +22,22 @@ const UPDATE: Duration = Duration::from_millis(100);
 /// The shortest time between two updates of one stage elsewhere.
 const UPDATE_PLAIN: Duration = Duration::from_secs(10);
 
+/// Where progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On a terminal, on a line that replaces itself.
+    Terminal,
+    /// In lines, once the work has lasted.
+    Lines,
+    /// Nowhere.
+    Nowhere,
+}
+
 /// Shows progress. The work is done by one thread, so it speaks only when it is told something.
 pub(crate) struct Progress<W: Write> {
     to: RefCell<W>,
     paint: Paint,
-    is_terminal: bool,
+    place: Place,
     begun: Instant,
     updated: Cell<Option<Instant>>,
     /// The current stage, where it has not been printed.
@@ -37,17 +49,23 @@ impl Progress<std::io::Stderr> {
     /// Progress on standard error.
     pub(crate) fn new(paint: Paint) -> Self {
         let to = std::io::stderr();
-        let is_terminal = to.is_terminal();
-        Self::on(to, paint, is_terminal)
+        let place = if std::env::var_os("HOSTEL_PROGRESS").is_some_and(|when| when == "never") {
+            Place::Nowhere
+        } else if to.is_terminal() {
+            Place::Terminal
+        } else {
+            Place::Lines
+        };
+        Self::on(to, paint, place)
     }
 }
 
 impl<W: Write> Progress<W> {
-    fn on(to: W, paint: Paint, is_terminal: bool) -> Self {
+    fn on(to: W, paint: Paint, place: Place) -> Self {
         Self {
             to: RefCell::new(to),
             paint,
-            is_terminal,
+            place,
             begun: Instant::now(),
             updated: Cell::new(None),
             waiting: RefCell::new(None),
@@ -60,24 +78,30 @@ impl<W: Write> Progress<W> {
         let what = clean(what);
         self.stage.replace(what.clone());
         self.updated.set(Some(Instant::now()));
-        if self.is_terminal {
-            self.replace_line(&what);
-        } else {
-            self.waiting.replace(Some(what));
-            self.print_late();
+        match self.place {
+            Place::Terminal => self.replace_line(&what),
+            Place::Lines => {
+                self.waiting.replace(Some(what));
+                self.print_late();
+            }
+            Place::Nowhere => {}
         }
     }
 
     /// So much of the current stage is done.
     pub(crate) fn part(&self, text: &str) {
         self.print_late();
-        let least = if self.is_terminal { UPDATE } else { UPDATE_PLAIN };
+        let least = match self.place {
+            Place::Terminal => UPDATE,
+            Place::Lines => UPDATE_PLAIN,
+            Place::Nowhere => return,
+        };
         if self.updated.get().is_some_and(|then| then.elapsed() < least) {
             return;
         }
         self.updated.set(Some(Instant::now()));
         let line = format!("{}: {text}", self.stage.borrow());
-        if self.is_terminal {
+        if self.place == Place::Terminal {
             self.replace_line(&line);
         } else if self.begun.elapsed() >= SILENT {
             self.line(&line);
@@ -117,7 +141,7 @@ impl<W: Write> Progress<W> {
     }
 
     fn erase(&self) {
-        if self.is_terminal && self.updated.get().is_some() {
+        if self.place == Place::Terminal && self.updated.get().is_some() {
             let mut to = self.to.borrow_mut();
             let _ = write!(to, "\r\x1b[2K");
             let _ = to.flush();
@@ -155,9 +179,9 @@ mod tests {
     use super::*;
     use storage::Progress as _;
 
-    fn written(is_terminal: bool, is_late: bool) -> String {
+    fn written(place: Place, is_late: bool) -> String {
         let mut out = Vec::new();
-        let mut progress = Progress::on(&mut out, Paint::PLAIN, is_terminal);
+        let mut progress = Progress::on(&mut out, Paint::PLAIN, place);
         if is_late {
             progress.begun = Instant::now().checked_sub(SILENT).unwrap();
         }
@@ -170,14 +194,19 @@ mod tests {
 
     #[test]
     fn short_work_leaves_no_lines() {
-        assert_eq!(written(false, false), "warning: odd\n");
-        assert_eq!(written(false, true), "unpacking web\nwarning: odd\n");
+        assert_eq!(written(Place::Lines, false), "warning: odd\n");
+        assert_eq!(written(Place::Lines, true), "unpacking web\nwarning: odd\n");
+    }
+
+    #[test]
+    fn never_is_never() {
+        assert_eq!(written(Place::Nowhere, true), "warning: odd\n");
     }
 
     #[test]
     fn a_terminal_sees_one_line_that_goes() {
         assert_eq!(
-            written(true, false),
+            written(Place::Terminal, false),
             "\r\x1b[2Kunpacking web\r\x1b[2Kwarning: odd\n\r\x1b[2K"
         );
     }

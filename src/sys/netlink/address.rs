@@ -187,7 +187,11 @@ impl Netlink {
             };
             let device = match names.get(&index) {
                 Some(name) => name.clone(),
-                None => self.device_name(index)?,
+                // A device that went between the two requests took its addresses with it.
+                None => match self.device_name_if_there(index)? {
+                    Some(name) => name,
+                    None => continue,
+                },
             };
             names.insert(index, device.clone());
             owned.push(OwnedAddress {

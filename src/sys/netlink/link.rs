@@ -76,18 +76,29 @@ impl Netlink {
         }
     }
 
-    /// The name of a device.
+    /// The name of a device that is there.
     pub fn device_name(&mut self, index: u32) -> Result<String> {
+        let gone = || {
+            Error::new(
+                Kind::NotFound,
+                format!("there is no device with the number {index}"),
+            )
+        };
+        self.device_name_if_there(index)?.ok_or_else(gone)
+    }
+
+    /// The name of a device, if it is there: devices go with the namespaces they are in.
+    pub fn device_name_if_there(&mut self, index: u32) -> Result<Option<String>> {
         let mut request = LinkMessage::default();
         request.header.index = index;
-        let answers = self
-            .ask(RouteNetlinkMessage::GetLink(request), 0)
-            .context(|| format!("look for the device number {index}"))?;
-        let name = answers
-            .iter()
-            .find(|answer| answer.kind == NEW_LINK)
-            .and_then(|answer| name_of(&answer.payload));
-        name.ok_or_else(|| Error::new(Kind::NotFound, format!("the device number {index} has no name")))
+        match self.ask(RouteNetlinkMessage::GetLink(request), 0) {
+            Ok(answers) => Ok(answers
+                .iter()
+                .find(|answer| answer.kind == NEW_LINK)
+                .and_then(|answer| name_of(&answer.payload))),
+            Err(Errno::ENODEV) => Ok(None),
+            Err(errno) => Err(Error::os(format!("look for the device number {index}"), errno)),
+        }
     }
 
     /// Makes a guest's pair of devices, its end inside `netns`, both up, addressed and routed.
@@ -311,6 +322,10 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let lo = netlink.device("lo").unwrap().unwrap();
         assert_eq!(netlink.device_name(lo).unwrap(), "lo");
+        assert_eq!(
+            netlink.device_name_if_there(i32::MAX.cast_unsigned()).unwrap(),
+            None
+        );
         assert_eq!(netlink.device("no-such-device").unwrap(), None);
         assert_eq!(netlink.device("a-name-that-is-much-too-long").unwrap(), None);
     }
