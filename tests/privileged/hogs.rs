@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use crate::life::{destroy, running};
-use crate::support::{Output, World, tests};
+use crate::support::{Output, Place, World, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("memory")] => a_memory_hog_is_held,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("pids")] => a_fork_bomb_is_held,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("cpu")] => a_spinner_is_held,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Filesystem("ext4")] => a_reader_of_the_disk_is_held,
 }
 
 fn sh(world: &World, name: &str, script: &str) -> Output {
@@ -105,4 +106,32 @@ fn a_spinner_is_held(world: &World) {
     spends_at_most(0.1);
     destroy(world, "hog");
     destroy(world, "other");
+}
+
+fn a_reader_of_the_disk_is_held(world: &World) {
+    let volume = world.volume("ext4", 64);
+    let at = volume.at.to_str().unwrap();
+    let device = tool("findmnt", ["-no", "SOURCE", at]).ok().stdout;
+    let place = Place::at(world, volume);
+    let bound = |rate: &str| {
+        let limits = format!("storage = \"dir\", limits = {{ io = {{ [\"{}\"] = {{ read = \"{rate}\" }} }} }}", device.trim());
+        place.apply("hog", 0, &limits);
+    };
+    bound("1G");
+    place.apply("other", 1, "storage = \"dir\"");
+    place.sh("hog", "dd if=/dev/zero of=/fill bs=1M count=8 conv=fsync 2>/dev/null");
+    place.sh("other", "dd if=/dev/zero of=/fill bs=1M count=8 conv=fsync 2>/dev/null");
+    let read = |guest: &str| -> Duration {
+        let began = Instant::now();
+        place.sh(guest, "dd if=/fill of=/dev/null bs=1M iflag=direct 2>/dev/null");
+        began.elapsed()
+    };
+    // Bounds that hold however slow the disk is: eight seconds' worth at the least, less what may come at once.
+    bound("1M");
+    assert!(read("hog") > Duration::from_secs(6), "a reader went by its limit");
+    bound("4M");
+    assert!(read("hog") > Duration::from_secs(1), "a reader went by its raised limit");
+    read("other");
+    place.destroy(&["hog", "other"]);
+    place.is_empty();
 }
