@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::{Need, World, eventually, hierarchies, tests, tool};
+use crate::support::{Need, World, eventually, hierarchies, remove_cgroup, tests, tool};
 
 tests! {
     [Root, Cgroup2, Busybox] => nothing_is_mounted_on_a_host_that_shares_its_mounts,
@@ -14,6 +14,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_has_its_own_names_and_processes,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_second_start_is_refused_and_a_second_stop_is_not,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_whose_processes_were_killed_starts_again,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => guests_come_back_when_the_host_was_off,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => two_commands_at_once_take_turns,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_caller_gives_nothing_but_its_streams,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => pause_and_resume,
@@ -111,6 +112,25 @@ fn a_guest_whose_processes_were_killed_starts_again(world: &World) {
     world.hostel(["start", "web"]).ok();
     world.hostel(["exec", "web", "--", "true"]).ok();
     destroy(world, "web");
+}
+
+fn guests_come_back_when_the_host_was_off(world: &World) {
+    running(world, "web", 0, "autostart = true,");
+    running(world, "other", 1, "");
+    world.hostel(["exec", "web", "--", "sh", "-c", "echo kept >/srv/file"]).ok();
+    // All that the kernel has of hostel goes, as with the power, and nothing tells hostel.
+    remove_cgroup(&world.cgroup).unwrap();
+    world.hostel(["host", "clear"]).ok();
+
+    world.hostel(["ls", "--quiet", "--running"]).ok().stdout("").stderr("");
+    world.hostel(["status", "web"]).ok().stdout_has("stopped").stderr("");
+    world.hostel(["start", "--all"]).ok();
+    world.hostel(["ls", "--quiet", "--running"]).ok().stdout("web\n").stderr("");
+    world.hostel(["exec", "web", "--", "cat", "/srv/file"]).ok().stdout("kept\n").stderr("");
+    let recipe = world.dir.join("other.lua");
+    world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok().stdout_has("> start other");
+    destroy(world, "web");
+    destroy(world, "other");
 }
 
 fn two_commands_at_once_take_turns(world: &World) {

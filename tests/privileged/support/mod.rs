@@ -15,7 +15,7 @@ mod world;
 )]
 pub(crate) use self::{
     command::{Hostel, Output, Running, eventually, slowness, tool},
-    hierarchy::{Hierarchy, hierarchies},
+    hierarchy::{Hierarchy, hierarchies, remove as remove_cgroup},
     leak::Before,
     need::Need,
     place::{DUMP, Place, same},
