@@ -53,24 +53,26 @@ impl Kind {
         }
     }
 
+    /// Every kind.
+    pub const ALL: [Kind; 13] = [
+        Kind::Usage,
+        Kind::Invalid,
+        Kind::NotFound,
+        Kind::Exists,
+        Kind::State,
+        Kind::Busy,
+        Kind::Unsupported,
+        Kind::Denied,
+        Kind::Timeout,
+        Kind::Interrupted,
+        Kind::System,
+        Kind::External,
+        Kind::Internal,
+    ];
+
     /// The kind that [`Kind::as_str`] gave `word` for.
     pub fn from_word(word: &str) -> Option<Self> {
-        const ALL: [Kind; 13] = [
-            Kind::Usage,
-            Kind::Invalid,
-            Kind::NotFound,
-            Kind::Exists,
-            Kind::State,
-            Kind::Busy,
-            Kind::Unsupported,
-            Kind::Denied,
-            Kind::Timeout,
-            Kind::Interrupted,
-            Kind::System,
-            Kind::External,
-            Kind::Internal,
-        ];
-        ALL.into_iter().find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// The word for this kind in JSON and in Lua's `err.kind`.

@@ -136,23 +136,20 @@ fn text(name: &str, value: &Value) -> mlua::Result<String> {
     })
 }
 
-/// The kinds of failure that a test can make up.
-const KINDS: [Kind; 9] = [
-    Kind::Invalid,
-    Kind::NotFound,
-    Kind::Exists,
-    Kind::State,
-    Kind::Busy,
-    Kind::Unsupported,
-    Kind::Denied,
-    Kind::Timeout,
-    Kind::External,
-];
+/// Whether a test can make up a failure of this kind: one of what a workflow asked for, not of how hostel was called or
+/// of hostel itself.
+fn can_be_made_up(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Usage | Kind::Interrupted | Kind::System | Kind::Internal
+    )
+}
 
 fn kind_of(word: &str) -> mlua::Result<Kind> {
-    let found = KINDS.into_iter().find(|kind| kind.as_str() == word);
+    let found = Kind::from_word(word).filter(|kind| can_be_made_up(*kind));
     found.ok_or_else(|| {
-        let known: Vec<&str> = KINDS.iter().map(|kind| kind.as_str()).collect();
+        let kinds = Kind::ALL.into_iter().filter(|kind| can_be_made_up(*kind));
+        let known: Vec<&str> = kinds.map(Kind::as_str).collect();
         let (word, known) = (word.escape_debug(), known.join(", "));
         misuse(
             "flow",
