@@ -1,34 +1,27 @@
 -- The environment of a recipe: what Lua's own words become so that the same recipe always means the same.
 --
--- `raw` holds Lua's globals, `host` three functions: `fail(message, level)` raises a mistake of the recipe's,
--- `exhausted()` says whether the budget is used up, `unknown(name, is_set)` raises an unknown word.
+-- `raw` holds Lua's globals, `host` what is made in Rust: `exhausted()` says whether the budget is used up,
+-- `unknown(name, is_set)` raises an unknown word, `sorted(keys)` gives keys in their order, `nan` is the one
+-- that is shown.
 
 local raw, host = ...
 local next, type, select, error = raw.next, raw.type, raw.select, raw.error
 local rawget, getmetatable, raw_setmetatable = raw.rawget, raw.getmetatable, raw.setmetatable
 local raw_pcall, raw_xpcall, raw_tostring = raw.pcall, raw.xpcall, raw.tostring
 local string, table, math, utf8 = raw.string, raw.table, raw.math, raw.utf8
-local raw_sort, raw_format, raw_rep, raw_move = table.sort, string.format, string.rep, table.move
+local raw_format, raw_rep, raw_move, raw_pack = string.format, string.rep, table.move, string.pack
 local raw_dump = string.dump
-local find, gsub, ult, unpack = string.find, string.gsub, math.ult, table.unpack
+local find, gsub, sub, ult, unpack = string.find, string.gsub, string.sub, math.ult, table.unpack
+local ipairs, sorted, NAN = raw.ipairs, host.sorted, host.nan
 
 -- Lua's C functions do not count instructions: what loops in one of them has to be bounded before.
 local MOST = 1000000
 
-local RANK = { number = 1, string = 2, boolean = 3 }
+local ORDERED = { number = true, string = true, boolean = true }
+local UNORDERED = { "function", "table", "thread", "userdata" }
 
-local function before(a, b)
-  local kind_a, kind_b = type(a), type(b)
-  if kind_a ~= kind_b then
-    return RANK[kind_a] < RANK[kind_b]
-  end
-  if kind_a == "boolean" then
-    return b and not a
-  end
-  return a < b
-end
-
--- In the order of keys: the order of a hash differs from run to run.
+-- In the order of keys: the order of a hash differs from run to run. So nothing may stop early in here, and no
+-- comparison is made in Lua: how many instructions have run must not depend on it either.
 local function sorted_pairs(t)
   local meta = getmetatable(t)
   if type(meta) == "table" and meta.__pairs then
@@ -37,15 +30,21 @@ local function sorted_pairs(t)
   if type(t) ~= "table" then
     error(raw_format("bad argument #1 to 'pairs' (table expected, got %s)", type(t)), 2)
   end
-  local keys, count = {}, 0
+  local keys, count, odd = {}, 0, {}
   for key in next, t do
-    if not RANK[type(key)] then
-      error(raw_format("pairs: a %s as key has no order", type(key)), 2)
-    end
+    local kind = type(key)
+    odd[kind] = not ORDERED[kind]
     count = count + 1
     keys[count] = key
   end
-  raw_sort(keys, before)
+  for _, kind in ipairs(UNORDERED) do
+    if odd[kind] then
+      error(raw_format("pairs: a %s as key has no order", kind), 2)
+    end
+  end
+  if count > 1 then
+    keys = sorted(keys)
+  end
   local index = 0
   return function()
     while index < count do
@@ -61,9 +60,17 @@ local function sorted_pairs(t)
     nil
 end
 
+-- Whether the processor makes `0/0` with a sign depends on its kind.
+local function is_nan(value)
+  return value ~= value and type(value) == "number"
+end
+
 -- Without addresses, which differ from run to run.
 local function show(value)
   local kind = type(value)
+  if is_nan(value) then
+    return "nan"
+  end
   if kind == "table" then
     local meta = getmetatable(value)
     if type(meta) == "table" and meta.__tostring then
@@ -74,7 +81,13 @@ local function show(value)
   if kind == "function" or kind == "thread" then
     return kind
   end
-  return raw_tostring(value)
+  local text = raw_tostring(value)
+  if kind == "userdata" then
+    -- A mistake of one of hostel's words brings the list of calls with it.
+    local calls = find(text, "\nstack traceback:\n", 1, true)
+    return calls and sub(text, 1, calls - 1) or text
+  end
+  return text
 end
 
 function string.format(format, ...)
@@ -84,11 +97,23 @@ function string.format(format, ...)
   local given, count = { ... }, select("#", ...)
   for index = 1, count do
     local kind = type(given[index])
-    if kind == "table" or kind == "function" then
+    if kind == "table" or kind == "function" or kind == "userdata" then
       given[index] = show(given[index])
+    elseif is_nan(given[index]) then
+      given[index] = NAN
     end
   end
   return raw_format(format, unpack(given, 1, count))
+end
+
+function string.pack(format, ...)
+  local given, count = { ... }, select("#", ...)
+  for index = 1, count do
+    if is_nan(given[index]) then
+      given[index] = NAN
+    end
+  end
+  return raw_pack(format, unpack(given, 1, count))
 end
 
 function string.rep(text, count, separator)
@@ -108,7 +133,7 @@ local function plain(t, name)
   end
 end
 
-for _, name in raw.ipairs({ "insert", "remove", "concat", "unpack" }) do
+for _, name in ipairs({ "insert", "remove", "concat", "unpack" }) do
   local original = table[name]
   table[name] = function(t, ...)
     plain(t, name)
@@ -172,7 +197,7 @@ end
 
 math.random, math.randomseed = nil, nil
 -- Of Lua 5.2 and older, and unknown to editors.
-for _, name in raw.ipairs({ "atan2", "cosh", "frexp", "ldexp", "log10", "pow", "sinh", "tanh" }) do
+for _, name in ipairs({ "atan2", "cosh", "frexp", "ldexp", "log10", "pow", "sinh", "tanh" }) do
   math[name] = nil
 end
 
@@ -204,7 +229,7 @@ local words = {
   assert = raw.assert,
   error = raw.error,
   getmetatable = raw.getmetatable,
-  ipairs = raw.ipairs,
+  ipairs = ipairs,
   math = math,
   rawequal = raw.rawequal,
   rawget = raw.rawget,

@@ -9,10 +9,13 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::source::Found;
+use crate::guest::Spec;
 
 /// The evaluation's frames.
 pub(super) const ASK: u8 = b'r';
 pub(super) const REPORT: u8 = b'd';
+/// Specifications, a list in JSON: sent while others are still made, so that the other side reads them meanwhile.
+pub(super) const SPECS: u8 = b's';
 pub(super) const PANIC: u8 = b'p';
 pub(super) const UNCONFINED: u8 = b'u';
 /// Where the evaluation was when its time was over: `FILE:LINE` by line, written by a signal handler.
@@ -25,7 +28,7 @@ pub(super) const REFUSED: u8 = b'e';
 /// The bytes before a frame's own.
 pub(super) const HEAD: usize = 5;
 
-/// The largest frame: the report on as many guests as a host has numbers for, or a source file.
+/// The largest frame, and the most that all specifications may be together: as many guests as a host has numbers for.
 pub(super) const LARGEST: usize = 128 << 20;
 
 pub(super) fn head(kind: u8, length: usize) -> [u8; HEAD] {
@@ -60,6 +63,14 @@ impl Channel {
         file.write_all(bytes)
     }
 
+    /// Sends specifications as they are made.
+    pub(super) fn specs(&self) -> Specs<'_> {
+        Specs {
+            channel: self,
+            bytes: Vec::new(),
+        }
+    }
+
     /// A module's source, from the process that may read it.
     pub(super) fn ask(&self, name: &str) -> Result<Option<Found>, String> {
         let fail = |source: std::io::Error| format!("ask for module `{name}`: {source}");
@@ -82,5 +93,36 @@ impl Channel {
             })),
             _ => Err(text),
         }
+    }
+}
+
+/// Specifications on their way.
+pub(super) struct Specs<'a> {
+    channel: &'a Channel,
+    bytes: Vec<u8>,
+}
+
+impl Specs<'_> {
+    /// How much is sent at once: of a thousand guests a tenth.
+    const ENOUGH: usize = 1 << 16;
+
+    pub(super) fn add(&mut self, spec: &Spec) -> std::io::Result<()> {
+        self.bytes.push(if self.bytes.is_empty() { b'[' } else { b',' });
+        serde_json::to_writer(&mut self.bytes, spec)?;
+        if self.bytes.len() < Self::ENOUGH {
+            return Ok(());
+        }
+        self.end()
+    }
+
+    /// Sends what is left.
+    pub(super) fn end(&mut self) -> std::io::Result<()> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        self.bytes.push(b']');
+        self.channel.send(SPECS, &self.bytes)?;
+        self.bytes.clear();
+        Ok(())
     }
 }

@@ -45,14 +45,14 @@ impl Recipe {
         })
     }
 
-    /// What comes before a file's name in messages.
-    pub(super) fn prefix(&self) -> &str {
-        prefix(&self.name)
+    /// What comes before a file's name in messages, and the recipe's own name below its folder.
+    pub(super) fn split(&self) -> (&str, &str) {
+        split(&self.name)
     }
 }
 
-fn prefix(name: &str) -> &str {
-    name.rfind('/').map_or("", |slash| &name[..=slash])
+fn split(name: &str) -> (&str, &str) {
+    name.split_at(name.rfind('/').map_or(0, |slash| slash + 1))
 }
 
 /// Evaluates a recipe in this process.
@@ -83,15 +83,18 @@ pub(super) fn run(
     options: &EvalOptions,
 ) -> Result<Run, Diagnostics> {
     let fail = |code, message: String| Diagnostics::one(Diagnostic::new(code, message, None));
+    let (prefix, file) = split(name);
+    let recipe = Source::new(file, text, false).shown_as(name);
+    let chunk_name = recipe.chunk();
     let state = Rc::new(RefCell::new(State {
         modules,
-        prefix: prefix(name).to_owned(),
+        prefix: prefix.to_owned(),
         sources: vec![
-            Source::new(name, text, false),
+            recipe,
             Source::new("stdlib-lua/sandbox.lua", require::SANDBOX, true),
         ],
         inputs: options.inputs.clone(),
-        wants_own: options.provenance.is_some(),
+        wants_own: !options.provenance.is_empty(),
         ..State::default()
     }));
     let internal = |source: mlua::Error| fail(Code::Child, format!("make a Lua state: {source}"));
@@ -102,7 +105,7 @@ pub(super) fn run(
     let chunk = vm
         .lua
         .load(text)
-        .set_name(format!("@{name}"))
+        .set_name(chunk_name)
         .set_mode(mlua::chunk::ChunkMode::Text)
         .set_environment(vm.environment.clone());
     let outcome = match chunk.into_function() {
@@ -193,12 +196,12 @@ pub(super) fn describe(vm: &Vm, error: &Value, options: &EvalOptions) -> Diagnos
         diagnostic.place = state.word_place(&frame.file, frame.line, "");
     }
     let place = diagnostic.place.as_ref().map(|p| (p.file.as_str(), p.line));
-    let is_elsewhere = |frame: &&super::state::Frame| place != Some((frame.file.as_str(), frame.line));
+    let is_elsewhere = |frame: &&super::state::Frame| place != Some((state.shown(&frame.file), frame.line));
     // Ten lines say where it came from; a recursion has thousands.
     for frame in frames.iter().filter(is_elsewhere).take(10) {
         let what = match &frame.function {
-            Some(function) => format!("in `{function}` at {}:{}", frame.file, frame.line),
-            None => format!("called from {}:{}", frame.file, frame.line),
+            Some(function) => format!("in `{function}` at {}:{}", state.shown(&frame.file), frame.line),
+            None => format!("called from {}:{}", state.shown(&frame.file), frame.line),
         };
         diagnostic.notes.push(what);
     }
@@ -286,13 +289,19 @@ fn from_failure(state: &State, data: &mlua::AnyUserData) -> Diagnostic {
 /// `FILE:LINE: MESSAGE`, as Lua puts it.
 fn split_place<'a>(state: &State, message: &'a str) -> Option<(String, usize, &'a str)> {
     state.sources.iter().find_map(|source| {
-        let rest = message.strip_prefix(source.name.as_str())?.strip_prefix(':')?;
+        let rest = message
+            .strip_prefix(source.in_errors().as_ref())?
+            .strip_prefix(':')?;
         let (line, rest) = rest.split_once(':')?;
         Some((source.name.clone(), line.parse().ok()?, rest.trim_start()))
     })
 }
 
 fn from_message(state: &State, message: &str) -> Diagnostic {
+    // Where an error crosses `require`, mlua adds Lua's own list of calls to it: what of it is the recipe's is in the notes.
+    let message = message
+        .split_once("\nstack traceback:\n")
+        .map_or(message, |(message, _)| message);
     if message == "not enough memory" {
         return Diagnostic::new(Code::Memory, "the recipe uses too much memory", None);
     }
@@ -361,7 +370,7 @@ pub(super) fn sources(state: &State) -> Vec<SourceFile> {
         .iter()
         .filter(|source| !source.is_own)
         .map(|source| SourceFile {
-            name: source.name.clone(),
+            name: source.shown.clone(),
             sha256: sha256(source.text.as_bytes()),
         })
         .collect()
@@ -370,9 +379,8 @@ pub(super) fn sources(state: &State) -> Vec<SourceFile> {
 pub(super) fn hash(state: &State) -> String {
     let mut all = String::new();
     for source in state.sources.iter().filter(|source| !source.is_own) {
-        let name = source.name.strip_prefix(&state.prefix).unwrap_or(&source.name);
         // Writing to a `String` cannot fail.
-        let _ = writeln!(all, "{} {name}", sha256(source.text.as_bytes()));
+        let _ = writeln!(all, "{} {}", sha256(source.text.as_bytes()), source.name);
     }
     sha256(all.as_bytes())
 }

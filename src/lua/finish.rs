@@ -1,20 +1,22 @@
 //! After the run: one node a guest to a [`Spec`], and everything that only shows when all guests are known.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
-use serde::Deserialize as _;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
+use super::channel::Channel;
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Place};
 use super::evaluate::{hash, sources};
 use super::read::{At, Mistake};
 use super::secret::{SecretUse, Slot};
+use super::source::Modules;
 use super::state::State;
 use super::value::{Key, LayerId, Node, Value};
-use super::{EvalOptions, Evaluated, provenance, secret};
+use super::{EvalOptions, Evaluated, provenance, secret, spec};
 use crate::guest::caps::nearest;
 use crate::guest::check::{self, Fault, Finding};
-use crate::guest::schema::{GUEST, Record, Type};
+use crate::guest::schema::{Field, GUEST, Record, Type};
 use crate::guest::{HookMoment, Spec};
 
 /// The number of a hook's function, by guest and moment.
@@ -54,7 +56,13 @@ pub(super) fn finish(
         }
         found.extend(unknown_inputs(state, options));
     }
-    let faulty: std::collections::HashSet<LayerId> = mistakes.iter().map(|m| m.layer).collect();
+    let faulty: HashSet<LayerId> = mistakes.iter().map(|m| m.layer).collect();
+    let mut complete = Complete::default();
+    let channel = match &state.modules {
+        Modules::Sent(channel) => Some(channel.clone()),
+        Modules::None | Modules::Folder(_) => None,
+    };
+    let mut sent = channel.as_ref().map(Channel::specs);
     for declared in &guests {
         let Some(node) = &declared.merged else { continue };
         let is_sound = node.layers.iter().all(|layer| !faulty.contains(layer));
@@ -62,9 +70,7 @@ pub(super) fn finish(
             continue;
         }
         let before = mistakes.len();
-        required(node, &GUEST, declared.layer, &mut Vec::new(), &mut mistakes);
-        let mut writer = Writer::default();
-        let json = writer.guest(node);
+        complete.required(node, &GUEST, declared.layer, &mut Vec::new(), &mut mistakes);
         if mistakes.len() > before {
             continue;
         }
@@ -74,13 +80,17 @@ pub(super) fn finish(
         if name.parse::<crate::guest::GuestName>().is_err() {
             continue;
         }
-        match spec(json, &name) {
-            Ok(spec) => {
+        match spec::of(node, &name) {
+            Ok((spec, secrets)) => {
                 functions(node, &name, &mut hooks);
-                if options.provenance.as_deref() == Some(name.as_str()) {
-                    provenance = provenance::of(state, node);
+                if options.provenance.contains(&name) {
+                    provenance.insert(name.clone(), provenance::of(state, node));
                 }
-                uses.extend(writer.secrets.into_iter().map(|use_of| (done.len(), use_of)));
+                if let Some(sent) = &mut sent {
+                    // Whoever does not listen any more does not hear the report either.
+                    let _ = sent.add(&spec);
+                }
+                uses.extend(secrets.into_iter().map(|use_of| (done.len(), use_of)));
                 done.push(Done {
                     spec,
                     node,
@@ -93,6 +103,9 @@ pub(super) fn finish(
                 found.push(Diagnostic::new(Code::Child, message, place));
             }
         }
+    }
+    if let Some(mut sent) = sent {
+        let _ = sent.end();
     }
     for guest in &done {
         for finding in check::spec(&guest.spec) {
@@ -117,16 +130,18 @@ pub(super) fn finish(
             provenance,
             inputs: std::mem::take(&mut state.declared_inputs),
             secrets: secret_uses(state, uses, options),
-            hits: std::mem::take(&mut state.hits),
+            hits: state.take_hits(),
             specs: done.into_iter().map(|d| d.spec).collect(),
         };
+        // A child ends without taking its state apart, and these with it.
+        state.guests = guests;
         return Ok((evaluated, hooks));
     }
     let order = |d: &Diagnostic| {
         let file = d
             .place
             .as_ref()
-            .map(|p| state.sources.iter().position(|s| s.name == p.file));
+            .map(|p| state.sources.iter().position(|s| s.shown == p.file));
         (file, d.place.as_ref().map(|p| (p.line, p.column)), d.code)
     };
     found.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
@@ -155,11 +170,7 @@ fn unknown_inputs(state: &State, options: &EvalOptions) -> Vec<Diagnostic> {
 }
 
 /// The secrets with the places that name them, when their values are wanted.
-fn secret_uses(
-    state: &State,
-    uses: Vec<(usize, (Slot, String, LayerId))>,
-    options: &EvalOptions,
-) -> Vec<SecretUse> {
+fn secret_uses(state: &State, uses: Vec<(usize, spec::Use)>, options: &EvalOptions) -> Vec<SecretUse> {
     if options.secrets.is_none() {
         return Vec::new();
     }
@@ -229,160 +240,114 @@ fn placed(state: &State, mistakes: &[Mistake]) -> Vec<Diagnostic> {
         .collect()
 }
 
-/// Reports fields that a complete guest must have.
-fn required(
-    node: &Node,
-    record: &'static Record,
-    layer: LayerId,
-    path: &mut Vec<Key>,
-    mistakes: &mut Vec<Mistake>,
-) {
-    let Value::Map(map) = &node.value else { return };
-    for field in record.fields {
-        // Most can be left out and have nothing below: of a thousand guests that is a hundred thousand look-ups less.
-        if !field.required && field.kind.record().is_none() {
-            continue;
-        }
-        let there = map.get(field.name).filter(|n| !matches!(n.value, Value::Unset));
-        match there {
-            None if field.required => {
-                let message = format!("missing field `{}`", field.name);
-                let help = format!("such as `{} = {}`", field.name, field.example);
-                let mut whole: Vec<String> = path.iter().map(ToString::to_string).collect();
-                // The place is that of the table, the message's path ends before the field.
-                let mut mistake = Mistake::late(layer, Vec::new(), Code::Missing, message, Some(help));
-                whole.push(field.name.to_owned());
-                mistake.path = whole;
-                mistake.at = At::Key;
-                mistakes.push(mistake);
-            }
-            None => {}
-            Some(below) => {
-                path.push(Key::Borrowed(field.name));
-                let decided = if path.len() == 1 && matches!(field.kind, Type::Record(_)) {
-                    layer
-                } else {
-                    below.layer()
-                };
-                match (&field.kind, &below.value) {
-                    (Type::Record(r) | Type::Short(_, r) | Type::Parsed(r, _), Value::Map(_)) => {
-                        required(below, r, decided, path, mistakes);
-                    }
-                    (Type::Map(_, item), Value::Map(entries)) => {
-                        if let Some(r) = item.record() {
-                            for (name, entry) in entries.iter() {
-                                path.push(name.clone());
-                                required(entry, r, entry.layer(), path, mistakes);
-                                path.pop();
-                            }
-                        }
-                    }
-                    (Type::List(item), Value::List(items) | Value::Append(items)) => {
-                        if let Some(r) = item.record() {
-                            for (number, entry) in items.iter().enumerate() {
-                                path.push(Key::Owned((number + 1).to_string()));
-                                required(entry, r, entry.layer(), path, mistakes);
-                                path.pop();
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-                path.pop();
-            }
-        }
-    }
-}
-
-/// The permission bits of a file with a secret content that says nothing of them: its owner's alone.
-const SECRET_MODE: u32 = 0o600;
-
-/// Nodes to the JSON that serde reads.
+/// Looks for fields that a complete guest must have.
 #[derive(Default)]
-struct Writer {
-    /// Where secrets belong, and who put them there.
-    secrets: Vec<(Slot, String, LayerId)>,
-    path: Vec<Key>,
+struct Complete {
+    /// Tables that lack nothing: guests have those of their templates in common.
+    known: HashSet<*const BTreeMap<Key, Node>>,
 }
 
-impl Writer {
-    fn guest(&mut self, node: &Node) -> Json {
-        let mut json = self.json(node).unwrap_or(Json::Null);
-        let Value::Map(map) = &node.value else { return json };
-        let is_secret = |n: &Node| matches!(n.value, Value::Secret(_));
-        if let Some(Value::Map(env)) = map.get("env").map(|n| &n.value) {
-            let names: Vec<Json> = env
-                .iter()
-                .filter(|(_, n)| is_secret(n))
-                .map(|(k, _)| Json::String(k.to_string()))
-                .collect();
-            if !names.is_empty() {
-                json["secret_env"] = Json::Array(names);
-            }
+impl Complete {
+    fn required(
+        &mut self,
+        node: &Node,
+        record: &'static Record,
+        layer: LayerId,
+        path: &mut Vec<Key>,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let Value::Map(map) = &node.value else { return };
+        let is_shared = Rc::strong_count(map) > 1;
+        if is_shared && self.known.contains(&Rc::as_ptr(map)) {
+            return;
         }
-        if let Some(Value::Map(files)) = map.get("files").map(|n| &n.value) {
-            for (path, file) in files.iter() {
-                if file.at(&["content"]).is_some_and(is_secret) {
-                    let file = &mut json["files"][path.as_ref()];
-                    file["secret"] = Json::Bool(true);
-                    if file.get("mode").is_none() {
-                        file["mode"] = SECRET_MODE.into();
-                    }
+        let before = mistakes.len();
+        for field in record.fields {
+            // Most can be left out and have nothing below: of a thousand guests that is a hundred thousand look-ups less.
+            if !field.required && field.kind.record().is_none() {
+                continue;
+            }
+            let there = map.get(field.name).filter(|n| !matches!(n.value, Value::Unset));
+            match there {
+                None if field.required => {
+                    let message = format!("missing field `{}`", field.name);
+                    let help = format!("such as `{} = {}`", field.name, field.example);
+                    let mut whole: Vec<String> = path.iter().map(ToString::to_string).collect();
+                    // The place is that of the table, the message's path ends before the field.
+                    let mut mistake = Mistake::late(layer, Vec::new(), Code::Missing, message, Some(help));
+                    whole.push(field.name.to_owned());
+                    mistake.path = whole;
+                    mistake.at = At::Key;
+                    mistakes.push(mistake);
+                }
+                None => {}
+                Some(below) => {
+                    path.push(Key::Borrowed(field.name));
+                    let decided = if path.len() == 1 && matches!(field.kind, Type::Record(_)) {
+                        layer
+                    } else {
+                        below.layer()
+                    };
+                    self.below(field, below, decided, path, mistakes);
+                    path.pop();
                 }
             }
         }
-        json
+        // What is known stays where it is: the nodes outlive this.
+        if is_shared && mistakes.len() == before {
+            self.known.insert(Rc::as_ptr(map));
+        }
     }
 
-    fn json(&mut self, node: &Node) -> Option<Json> {
-        match &node.value {
-            Value::Leaf(json) => Some(json.clone()),
-            Value::Unset | Value::Function(_) => None,
-            Value::List(items) | Value::Append(items) => {
-                let mut list = Vec::with_capacity(items.len());
-                for (number, item) in items.iter().enumerate() {
-                    self.path.push(Key::Owned((number + 1).to_string()));
-                    list.extend(self.json(item));
-                    self.path.pop();
-                }
-                Some(Json::Array(list))
+    fn below(
+        &mut self,
+        field: &'static Field,
+        node: &Node,
+        decided: LayerId,
+        path: &mut Vec<Key>,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        match (&field.kind, &node.value) {
+            (Type::Record(r) | Type::Short(_, r) | Type::Parsed(r, _), Value::Map(_)) => {
+                self.required(node, r, decided, path, mistakes);
             }
-            Value::Map(map) => {
-                let mut object = Map::new();
-                for (key, below) in map.iter() {
-                    self.path.push(key.clone());
-                    if let Some(json) = self.json(below) {
-                        object.insert(key.to_string(), json);
+            (Type::Map(_, item), Value::Map(entries)) => {
+                if let Some(r) = item.record() {
+                    for (name, entry) in entries.iter() {
+                        path.push(name.clone());
+                        self.required(entry, r, entry.layer(), path, mistakes);
+                        path.pop();
                     }
-                    self.path.pop();
                 }
-                Some(Json::Object(object))
             }
-            Value::Secret(name) => {
-                if let Some(slot) = Slot::of(&self.path) {
-                    self.secrets.push((slot, name.clone(), node.layer()));
+            (Type::List(item), Value::List(items) | Value::Append(items)) => {
+                if let Some(r) = item.record() {
+                    for (number, entry) in items.iter().enumerate() {
+                        path.push(Key::Owned((number + 1).to_string()));
+                        self.required(entry, r, entry.layer(), path, mistakes);
+                        path.pop();
+                    }
                 }
-                Some(Json::String(secret::placeholder(name)))
             }
+            _ => {}
         }
     }
 }
 
 /// A node as JSON, without secrets.
 pub(super) fn plain(node: &Node) -> Option<Json> {
-    Writer::default().json(node)
-}
-
-fn spec(mut json: Json, name: &str) -> Result<Spec, serde_json::Error> {
-    if let Json::Object(map) = &mut json {
-        map.insert("name".to_owned(), Json::String(name.to_owned()));
-        // A check that was removed leaves a record without its one choice: no health check at all.
-        let is_empty = |health: &Json| ["tcp", "http", "exec"].iter().all(|k| health.get(k).is_none());
-        if map.get("health").is_some_and(is_empty) {
-            map.remove("health");
+    match &node.value {
+        Value::Leaf(json) => Some(json.clone()),
+        Value::Unset | Value::Function(_) => None,
+        Value::List(items) | Value::Append(items) => Some(items.iter().filter_map(plain).collect()),
+        Value::Map(map) => {
+            let fields = map
+                .iter()
+                .filter_map(|(key, node)| Some((key.to_string(), plain(node)?)));
+            Some(Json::Object(fields.collect()))
         }
+        Value::Secret(name) => Some(Json::String(secret::placeholder(name))),
     }
-    Spec::deserialize(json)
 }
 
 fn functions(node: &Node, name: &str, hooks: &mut HookFunctions) {

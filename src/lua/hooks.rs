@@ -329,8 +329,17 @@ fn exec(lua: &Lua, command: &Value) -> mlua::Result<Table> {
             }
         }
     }
-    for index in 1..=table.raw_len() {
-        argv.push(table.raw_get::<mlua::LuaString>(index)?.to_string_lossy());
+    let items = order::list(table)?.map_err(|hole| {
+        let message = format!("`exec` takes a list of texts, and has a hole at place {hole}");
+        failed(message).word("exec")
+    })?;
+    for item in &items {
+        argv.push(match item {
+            Value::String(text) => text.to_string_lossy(),
+            Value::Integer(number) => number.to_string(),
+            // Looked at above.
+            _ => continue,
+        });
     }
     let Some((program, arguments)) = argv.split_first() else {
         return Err(failed("`exec` has nothing to run").word("exec").into());

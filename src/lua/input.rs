@@ -135,8 +135,11 @@ fn declaration(lua: &Lua, shared: &Shared, name: &str, more: &Value) -> mlua::Re
 
 fn choices(name: &str, list: &Table) -> mlua::Result<Vec<String>> {
     let mut found = Vec::new();
-    for index in 1..=list.raw_len() {
-        let choice: Value = list.raw_get(index)?;
+    let choices = order::list(list)?.map_err(|hole| {
+        let message = format!("`one_of` of the input `{name}` has a hole at place {hole}");
+        mistake(message).word("one_of")
+    })?;
+    for choice in choices {
         found.push(shown(&choice).ok_or_else(|| {
             let message = format!(
                 "`one_of` of the input `{name}` cannot hold {}",

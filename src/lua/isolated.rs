@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Channel};
 use super::child::{Ended, kill, start};
-use super::diagnostic::{self, Code, Diagnostic, Diagnostics};
+use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::evaluate::{self, Recipe};
 use super::source::{Folder, Found, Modules};
+use super::state::Source;
 use super::{EvalOptions, Evaluated, confine};
 use crate::error::Context as _;
-use crate::guest::HostPid;
+use crate::guest::{HostPid, Spec};
 use crate::sys::lua_position::TIME_IS_OVER;
 use crate::sys::{fork, interrupt};
 
@@ -99,12 +100,16 @@ fn inside(socket: OwnedFd, recipe: &Recipe, options: &EvalOptions) -> i32 {
         return 1;
     }
     // The process ends now: to take its Lua state apart piece by piece would be work for nothing.
-    let outcome = std::mem::ManuallyDrop::new(evaluate::run(
+    let mut outcome = std::mem::ManuallyDrop::new(evaluate::run(
         &recipe.name,
         &recipe.text,
         Modules::Sent(channel.clone()),
         options,
     ));
+    if let Ok(run) = &mut *outcome {
+        // They have been sent.
+        std::mem::forget(std::mem::take(&mut run.evaluated.specs));
+    }
     let report = match &*outcome {
         Ok(run) => Reported::Right(&run.evaluated),
         Err(diagnostics) => Reported::Wrong(diagnostics),
@@ -132,9 +137,12 @@ impl From<std::io::Error> for Stopped {
 struct Heard<'a> {
     folder: &'a Folder,
     prefix: &'a str,
-    /// Names and texts of the files that it has seen.
-    sources: Vec<(String, String)>,
+    /// The files that it has seen.
+    sources: Vec<Source>,
     questions: usize,
+    specs: Vec<Spec>,
+    /// How many bytes they were.
+    described: usize,
     report: Option<Vec<u8>>,
     panic: Option<String>,
     unconfined: Option<String>,
@@ -144,11 +152,14 @@ struct Heard<'a> {
 
 impl<'a> Heard<'a> {
     fn new(recipe: &'a Recipe) -> Self {
+        let (prefix, file) = recipe.split();
         Self {
             folder: &recipe.folder,
-            prefix: recipe.prefix(),
-            sources: vec![(recipe.name.clone(), recipe.text.clone())],
+            prefix,
+            sources: vec![Source::new(file, recipe.text.clone(), false).shown_as(recipe.name.clone())],
             questions: 0,
+            specs: Vec::new(),
+            described: 0,
             report: None,
             panic: None,
             unconfined: None,
@@ -205,7 +216,7 @@ impl<'a> Heard<'a> {
     fn frames(&mut self, bytes: &mut Vec<u8>, file: &mut File, deadline: Instant) -> Result<(), Stopped> {
         let mut at = 0;
         while let Some((kind, length)) = channel::parse_head(&bytes[at..]) {
-            if length > channel::LARGEST {
+            if length.saturating_add(self.described) > channel::LARGEST {
                 return Err(Stopped::Broken(format!(
                     "the recipe describes more than {} MiB",
                     channel::LARGEST >> 20
@@ -218,6 +229,13 @@ impl<'a> Heard<'a> {
             let text = || String::from_utf8_lossy(frame).into_owned();
             match kind {
                 channel::ASK => self.answer(&text(), file, deadline)?,
+                channel::SPECS => {
+                    self.described += length;
+                    let specs: Vec<Spec> = serde_json::from_slice(frame).map_err(|source| {
+                        Stopped::Broken(format!("read what the evaluation reports: {source}"))
+                    })?;
+                    self.specs.extend(specs);
+                }
                 channel::REPORT => self.report = Some(frame.to_vec()),
                 channel::PANIC => self.panic = Some(text()),
                 channel::UNCONFINED => self.unconfined = Some(text()),
@@ -245,7 +263,8 @@ impl<'a> Heard<'a> {
             Ok(None) => (channel::NOTHING, Vec::new()),
             Ok(Some(Found { path, text })) => {
                 let bytes = [path.as_bytes(), b"\0", text.as_bytes()].concat();
-                self.sources.push((format!("{}{path}", self.prefix), text));
+                let shown = format!("{}{path}", self.prefix);
+                self.sources.push(Source::new(path, text, false).shown_as(shown));
                 (channel::FOUND, bytes)
             }
             Err(message) => (channel::REFUSED, message.into_bytes()),
@@ -261,7 +280,10 @@ impl<'a> Heard<'a> {
         }
         match ended {
             Ended::Code(0) => match self.report.as_deref().map(serde_json::from_slice) {
-                Some(Ok(Report::Right(evaluated))) => Ok(evaluated),
+                Some(Ok(Report::Right(evaluated))) => Ok(Evaluated {
+                    specs: self.specs,
+                    ..evaluated
+                }),
                 Some(Ok(Report::Wrong(diagnostics))) => Err(diagnostics),
                 Some(Err(source)) => Err(broken(format!("read what the evaluation reports: {source}"))),
                 None => Err(broken("the evaluation ended without a report")),
@@ -305,14 +327,16 @@ impl<'a> Heard<'a> {
         let lines = self.lines.unwrap_or_default();
         let calls = lines.lines().filter_map(|line| {
             let (file, line) = line.rsplit_once(':')?;
-            let (name, text) = self.sources.iter().find(|(name, _)| name == file)?;
-            Some((name, text, line.parse::<usize>().ok()?))
+            let source = self.sources.iter().find(|source| source.name == file)?;
+            Some((source, line.parse::<usize>().ok()?))
         });
-        for (name, text, line) in calls.take(10) {
+        for (source, line) in calls.take(10) {
             if diagnostic.place.is_none() {
-                diagnostic.place = diagnostic::find_word(name, text, line, "");
+                diagnostic.place = source.find().word(line, "");
             } else {
-                diagnostic.notes.push(format!("called from {name}:{line}"));
+                diagnostic
+                    .notes
+                    .push(format!("called from {}:{line}", source.shown));
             }
         }
         Diagnostics::one(diagnostic)

@@ -31,6 +31,7 @@ mod requires;
 pub mod script;
 mod secret;
 mod source;
+mod spec;
 mod starter;
 mod state;
 pub mod test;
@@ -41,7 +42,7 @@ mod vocabulary;
 mod words;
 pub mod workflow;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -70,8 +71,8 @@ pub struct EvalOptions {
     pub cpu_seconds: u64,
     /// Whether it gets a process of its own. Without one, a pattern that backtracks can hang the caller.
     pub isolated: bool,
-    /// The guest whose fields' origins are wanted.
-    pub provenance: Option<String>,
+    /// The guests whose fields' origins are wanted.
+    pub provenance: BTreeSet<String>,
     /// Whether it is counted how often each line runs.
     pub coverage: bool,
 }
@@ -86,7 +87,7 @@ impl Default for EvalOptions {
             memory: 256 << 20,
             cpu_seconds: 10,
             isolated: true,
-            provenance: None,
+            provenance: BTreeSet::new(),
             coverage: false,
         }
     }
@@ -104,8 +105,9 @@ pub struct Evaluated {
     pub hash: String,
     /// What it printed.
     pub output: Vec<String>,
-    /// For the guest that was asked for: by a field's path, the places that set it, the deciding one last.
-    pub provenance: BTreeMap<String, Vec<Origin>>,
+    /// Of the guests that were asked for, where their fields come from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provenance: BTreeMap<String, Origins>,
     /// The inputs that it declares, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, DeclaredInput>,
@@ -116,6 +118,9 @@ pub struct Evaluated {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hits: BTreeMap<String, BTreeMap<usize, u64>>,
 }
+
+/// By a field's path, the places that set it, the deciding one last.
+pub type Origins = BTreeMap<String, Vec<Origin>>;
 
 /// A file of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! The entries of a table in an order that depends on nothing but them. Lua's own order comes from a seed that differs from
 //! state to state: whatever a recipe can see, or is told, of the first of several entries would differ with it.
 
-use mlua::{Table, Value};
+use std::cmp::Ordering;
+
+use mlua::{Lua, Table, Value};
 
 use super::read::described;
 
@@ -29,11 +31,102 @@ fn told(key: &Value, value: &Value) -> (String, String) {
     (described(key), described(value))
 }
 
+/// The items of a list; names beside them are passed over. Of one with a hole, the hole's place: what stands behind it would
+/// be lost, for `#` ends before it.
+pub(crate) fn list(table: &Table) -> mlua::Result<Result<Vec<Value>, usize>> {
+    let mut items = Vec::with_capacity(table.raw_len());
+    for index in 1..=table.raw_len() {
+        items.push(table.raw_get(index)?);
+    }
+    let hole = items.len() + 1;
+    let mut has_more = false;
+    table.for_each(|key: Value, _: Value| {
+        if let Value::Integer(place) = key {
+            has_more |= usize::try_from(place).is_ok_and(|place| place > hole);
+        }
+        Ok(())
+    })?;
+    Ok(if has_more { Err(hole) } else { Ok(items) })
+}
+
+/// A key that has an order. Its text is a copy: a state holds only so many values for Rust.
+enum Key {
+    Integer(i64),
+    Number(f64),
+    Text(Vec<u8>),
+    Other(u8),
+}
+
+impl Key {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Integer(n) => Self::Integer(*n),
+            Value::Number(n) => Self::Number(*n),
+            Value::String(text) => Self::Text(text.as_bytes().to_vec()),
+            Value::Boolean(truth) => Self::Other(u8::from(*truth)),
+            _ => Self::Other(2),
+        }
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        // A key that is a float has no whole value or is infinite: a whole number that rounds on its way to a float is
+        // on the same side of it before and after.
+        #[allow(clippy::cast_precision_loss, reason = "see above")]
+        let float = |n: &i64| *n as f64;
+        match (self, other) {
+            (Self::Integer(a), Self::Integer(b)) => a.cmp(b),
+            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Integer(a), Self::Number(b)) => float(a).total_cmp(b),
+            (Self::Number(a), Self::Integer(b)) => a.total_cmp(&float(b)),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Other(a), Self::Other(b)) => a.cmp(b),
+            (a, b) => a.rank().cmp(&b.rank()),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Integer(_) | Self::Number(_) => 0,
+            Self::Text(_) => 1,
+            Self::Other(_) => 2,
+        }
+    }
+}
+
+/// A list of keys, sorted: numbers, then texts, then truth values, each by their value.
+pub(crate) fn keys(lua: &Lua, keys: &Table) -> mlua::Result<Table> {
+    let count = keys.raw_len();
+    let mut all = Vec::with_capacity(count);
+    for index in 1..=count {
+        all.push((Key::of(&keys.raw_get(index)?), index));
+    }
+    all.sort_by(|(a, _), (b, _)| a.order(b));
+    let sorted = lua.create_table_with_capacity(count, 0)?;
+    for (_, index) in all {
+        sorted.raw_push(keys.raw_get::<Value>(index)?)?;
+    }
+    Ok(sorted)
+}
+
 #[cfg(test)]
 mod tests {
     use mlua::Lua;
 
     use super::*;
+
+    #[test]
+    fn a_list_with_a_hole_is_none() {
+        let lua = Lua::new();
+        let list = |text: &str| {
+            let table: Table = lua.load(text).eval().unwrap();
+            list(&table).unwrap().map(|items| items.len())
+        };
+        assert_eq!(list("return {}"), Ok(0));
+        assert_eq!(list("return { 1, 2, x = 3 }"), Ok(2));
+        assert_eq!(list("return { 1, nil, 3 }"), Err(2));
+        assert_eq!(list("return { nil, 2 }"), Err(1));
+        assert_eq!(list("return { [1000] = 1 }"), Err(1));
+    }
 
     #[test]
     fn the_order_is_that_of_the_entries() {

@@ -6,17 +6,17 @@ use super::finish::plain;
 use super::read::At;
 use super::state::{State, path_text};
 use super::value::{Node, Value};
-use super::{Did, Origin};
+use super::{Did, Origin, Origins};
 use crate::guest::schema::{Field, GUEST, Record, Type};
 
 /// The origins of every field of a guest, by its path.
-pub(super) fn of(state: &State, node: &Node) -> BTreeMap<String, Vec<Origin>> {
+pub(super) fn of(state: &State, node: &Node) -> Origins {
     let mut found = BTreeMap::new();
     below(state, node, &mut Vec::new(), &mut found);
     found
 }
 
-fn below(state: &State, node: &Node, path: &mut Vec<String>, into: &mut BTreeMap<String, Vec<Origin>>) {
+fn below(state: &State, node: &Node, path: &mut Vec<String>, into: &mut Origins) {
     if !path.is_empty() {
         let mut all: Vec<Origin> = default_of(path).into_iter().collect();
         for layer in node.layers.iter() {

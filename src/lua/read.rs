@@ -13,6 +13,7 @@ use mlua::Value as Lua;
 use serde_json::Value as Json;
 
 use super::diagnostic::Code;
+use super::order;
 use super::value::{Key, LayerId, Node, Value};
 use super::words::{AppendList, GuestRef, SecretRef, TemplateRef, UnsetMark};
 use crate::guest::Invalid;
@@ -300,14 +301,21 @@ impl<'a> Reader<'a> {
             Type::Lua(_) => None,
             Type::Templates => {
                 let is_template = |v: &Lua| matches!(v, Lua::UserData(data) if data.is::<TemplateRef>());
+                let is_list = |table: &mlua::Table| {
+                    let mut all = table.pairs::<Lua, Lua>();
+                    all.all(|p| p.is_ok_and(|(_, v)| is_template(&v)))
+                };
                 match value {
                     one if is_template(one) => {}
-                    Lua::Table(table)
-                        if table.raw_len() > 0
-                            && table
-                                .clone()
-                                .pairs::<Lua, Lua>()
-                                .all(|p| p.is_ok_and(|(_, v)| is_template(&v))) => {}
+                    Lua::Table(table) if is_list(table) => match order::list(table) {
+                        Ok(Ok(items)) if !items.is_empty() => {}
+                        Ok(Err(hole)) => {
+                            let message = format!("{} has a hole at place {hole}", self.subject());
+                            let help = "a template there is `nil`: an undefined name, or a function that returned nothing";
+                            self.mistake(Code::Hole, At::Value, message, Some(help.to_owned()));
+                        }
+                        _ => return self.refuse(kind, value),
+                    },
                     other => return self.refuse(kind, other),
                 }
                 None

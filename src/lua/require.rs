@@ -51,16 +51,16 @@ fn load(lua: &Lua, shared: &Shared, environment: &Table, name: &str) -> mlua::Re
         state.loaded.insert(name.to_owned(), Some(value.clone()));
         return Ok(value);
     }
-    let (shown, text, is_own) = find(shared, name)?;
+    let source = find(shared, name)?;
     let chunk = lua
-        .load(&text)
-        .set_name(format!("@{shown}"))
+        .load(source.text.clone())
+        .set_name(source.chunk())
         .set_environment(environment.clone());
     let chunk = chunk.set_mode(mlua::chunk::ChunkMode::Text);
     {
         let mut state = shared.borrow_mut();
         state.loaded.insert(name.to_owned(), None);
-        state.sources.push(Source::new(shown, text.clone(), is_own));
+        state.sources.push(source);
     }
     let result: Value = chunk.into_function()?.call(name)?;
     let value = if result.is_nil() {
@@ -75,8 +75,8 @@ fn load(lua: &Lua, shared: &Shared, environment: &Table, name: &str) -> mlua::Re
     Ok(value)
 }
 
-/// The source of a module, and how it is named in messages.
-fn find(shared: &Shared, name: &str) -> mlua::Result<(String, String, bool)> {
+/// The source of a module.
+fn find(shared: &Shared, name: &str) -> mlua::Result<Source> {
     if !source::is_module(name) {
         return Err(Raised::new(
             Code::Require,
@@ -91,7 +91,7 @@ fn find(shared: &Shared, name: &str) -> mlua::Result<(String, String, bool)> {
         if super::api::PURE.contains(&name)
             && let Some(text) = STDLIB.get_file(&relative).and_then(|file| file.contents_utf8())
         {
-            return Ok((format!("stdlib-lua/{relative}"), text.to_owned(), true));
+            return Ok(Source::new(format!("stdlib-lua/{relative}"), text, true));
         }
         let known: Vec<String> = modules();
         return Err(Raised::new(
@@ -109,7 +109,8 @@ fn find(shared: &Shared, name: &str) -> mlua::Result<(String, String, bool)> {
         .map_err(|message| mlua::Error::from(Raised::new(Code::Require, message).word(name)))?;
     let prefix = shared.borrow().prefix.clone();
     if let Some(Found { path, text }) = found {
-        return Ok((format!("{prefix}{path}"), text, false));
+        let shown = format!("{prefix}{path}");
+        return Ok(Source::new(path, text, false).shown_as(shown));
     }
     Err(Raised::new(Code::Require, format!("there is no module `{name}`"))
         .help(format!(

@@ -350,7 +350,7 @@ pub(super) fn machine(state: Shared, args: &Args) -> mlua::Result<Vm> {
         .unwrap_or_default();
     vm.lua
         .load(text)
-        .set_name("@stdlib-lua/script.lua")
+        .set_name("=stdlib-lua/script.lua")
         .call::<()>(host.clone())?;
     vm.lua
         .set_named_registry_value(api::RAW_PCALL, host.get::<mlua::Function>("pcall")?)?;
@@ -430,15 +430,13 @@ fn chunk(
     text: String,
     is_own: bool,
 ) -> mlua::Result<(Value, Option<String>)> {
+    let source = Source::new(shown.clone(), text, is_own);
     let function = lua
-        .load(&text)
-        .set_name(format!("@{shown}"))
+        .load(&source.text)
+        .set_name(source.chunk())
         .set_mode(mlua::chunk::ChunkMode::Text)
         .into_function()?;
-    shared
-        .borrow_mut()
-        .sources
-        .push(Source::new(shown.clone(), text, is_own));
+    shared.borrow_mut().sources.push(source);
     Ok((Value::Function(function), Some(shown)))
 }
 

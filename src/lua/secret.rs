@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Place};
-use super::value::Key;
+
 use crate::guest::Spec;
 
 /// The most that a secret may hold; a key or a certificate with its chain is far smaller.
@@ -38,17 +38,6 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    /// From a path in a guest's body.
-    pub(crate) fn of(path: &[Key]) -> Option<Self> {
-        match path {
-            [first, name] if first == "env" => Some(Self::Env(name.to_string())),
-            [first, file, last] if first == "files" && last == "content" => {
-                Some(Self::File(file.to_string()))
-            }
-            _ => None,
-        }
-    }
-
     pub(crate) fn path(&self) -> Vec<String> {
         match self {
             Self::Env(name) => vec!["env".to_owned(), name.clone()],

@@ -1,5 +1,6 @@
 //! What one evaluation gathers while the recipe runs.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,8 +15,11 @@ use super::value::{LayerId, Node};
 /// A source file that was read.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// As it is named in messages.
+    /// As Lua knows it. Of a recipe's files that is the path below its folder: a recipe that catches an error reads
+    /// it, and must not learn from it where it is or how it was named.
     pub(crate) name: String,
+    /// As it is named in messages: the way to it as it was typed.
+    pub(crate) shown: String,
     pub(crate) text: String,
     /// Whether it is hostel's own.
     pub(crate) is_own: bool,
@@ -25,18 +29,43 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(name: impl Into<String>, text: impl Into<String>, is_own: bool) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            shown: name.clone(),
+            name,
             text: text.into(),
             is_own,
             scan: OnceCell::new(),
         }
     }
 
+    /// The same, named in messages by this way.
+    pub(crate) fn shown_as(mut self, shown: impl Into<String>) -> Self {
+        self.shown = shown.into();
+        self
+    }
+
+    /// The name of its chunk. Only hostel's own start with `=`: that is how their lines are told from a user's.
+    pub(crate) fn chunk(&self) -> String {
+        format!("{}{}", if self.is_own { '=' } else { '@' }, self.name)
+    }
+
+    /// How Lua writes its name before an error: of a long one, the end.
+    pub(crate) fn in_errors(&self) -> Cow<'_, str> {
+        // `luaO_chunkid` has room for LUA_IDSIZE bytes: `@` or the NUL, three dots, and the rest for the name.
+        const ROOM: usize = 60 - 1;
+        const END: usize = ROOM - 3;
+        if self.name.len() <= ROOM {
+            return Cow::Borrowed(&self.name);
+        }
+        let end = &self.name.as_bytes()[self.name.len() - END..];
+        Cow::Owned(format!("...{}", String::from_utf8_lossy(end)))
+    }
+
     /// Where things are in it.
     pub(crate) fn find(&self) -> Finder<'_> {
         let scan = self.scan.get_or_init(|| Scan::of(&self.text));
-        Finder::new(&self.name, &self.text, scan)
+        Finder::new(&self.shown, &self.text, scan)
     }
 }
 
@@ -45,6 +74,7 @@ impl Source {
 pub(crate) struct Layer {
     pub(crate) is_guest: bool,
     pub(crate) name: String,
+    /// The name that Lua knows it by.
     pub(crate) file: String,
     pub(crate) line: usize,
 }
@@ -60,6 +90,7 @@ pub(crate) struct Declared {
 /// A line of the recipe that was running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
+    /// The name that Lua knows it by.
     pub(crate) file: String,
     pub(crate) line: usize,
     pub(crate) function: Option<String>,
@@ -122,7 +153,7 @@ impl From<Raised> for mlua::Error {
 pub(crate) struct State {
     /// The folder of a script.
     pub(crate) folder: PathBuf,
-    /// How the folder is named in messages: what comes before a file's name.
+    /// How a recipe's folder is named in messages: what comes before a file's name.
     pub(crate) prefix: String,
     pub(crate) sources: Vec<Source>,
     pub(crate) layers: Vec<Layer>,
@@ -154,6 +185,19 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn source(&self, name: &str) -> Option<&Source> {
         self.sources.iter().find(|s| s.name == name)
+    }
+
+    /// How a file is named in messages.
+    pub(crate) fn shown<'a>(&'a self, name: &'a str) -> &'a str {
+        self.source(name).map_or(name, |source| source.shown.as_str())
+    }
+
+    /// How often each line ran, by the file as it is named in messages.
+    pub(crate) fn take_hits(&mut self) -> BTreeMap<String, BTreeMap<usize, u64>> {
+        let hits = std::mem::take(&mut self.hits);
+        hits.into_iter()
+            .map(|(file, lines)| (self.shown(&file).to_owned(), lines))
+            .collect()
     }
 
     pub(crate) fn layer(&self, id: LayerId) -> Option<&Layer> {

@@ -47,9 +47,6 @@ pub(crate) fn frames(lua: &Lua, most: usize) -> Vec<Frame> {
         let frame = lua.inspect_stack(level, |debug| {
             let source = debug.source();
             let file = source.source.as_deref()?.strip_prefix('@')?.to_owned();
-            if file.starts_with("stdlib-lua/") {
-                return None;
-            }
             let function = debug.names().name.map(std::borrow::Cow::into_owned);
             Some(Frame {
                 file,
@@ -97,7 +94,7 @@ impl Vm {
         let host = vocabulary::host_functions(&lua, &state)?;
         let (environment, words): (Table, Table) = lua
             .load(require::SANDBOX)
-            .set_name("@stdlib-lua/sandbox.lua")
+            .set_name("=stdlib-lua/sandbox.lua")
             .call((&raw, host))?;
         vocabulary::add_words(&lua, &words, &state)?;
         require::add(&lua, &words, &environment, &state)?;
@@ -200,7 +197,6 @@ fn count_line(state: &Shared, debug: &mlua::debug::Debug<'_>) {
     let source = debug.source();
     let file = source.source.as_deref().and_then(|name| name.strip_prefix('@'));
     if let (Some(file), Some(line)) = (file, debug.current_line())
-        && !file.starts_with("stdlib-lua/")
         && let Ok(mut state) = state.try_borrow_mut()
     {
         let lines = match state.hits.get_mut(file) {

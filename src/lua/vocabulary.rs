@@ -8,6 +8,7 @@ use super::declare::declare;
 use super::diagnostic::Code;
 use super::evaluate::shorten;
 use super::input::input;
+use super::order;
 use super::read::described;
 use super::registry;
 use super::requires::requires;
@@ -37,6 +38,11 @@ pub(super) fn host_functions(lua: &Lua, state: &Shared) -> mlua::Result<Table> {
             Err(unknown_word(&name, is_set).into())
         })?,
     )?;
+    host.set(
+        "sorted",
+        lua.create_function(|lua, keys: Table| order::keys(lua, &keys))?,
+    )?;
+    host.set("nan", f64::NAN)?;
     Ok(host)
 }
 

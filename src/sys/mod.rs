@@ -17,6 +17,7 @@ pub mod idmap;
 pub mod inotify;
 pub mod interrupt;
 pub mod landlock;
+pub mod lua_exact;
 pub mod lua_position;
 pub mod memfd;
 pub mod mount;

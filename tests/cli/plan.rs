@@ -28,3 +28,67 @@ fn nothing_to_do() {
         "no changes: the host is as the recipe says\n"
     );
 }
+
+/// A recipe that looks at the text of its own errors learns nothing of how it was named; what people read names it as they
+/// did.
+#[test]
+fn however_a_recipe_is_named_its_plan_is_the_same() {
+    const CURIOUS: &str = "local _, err = pcall(error, \"x\")\nlocal _, more = pcall(function() error(\"y\") end)\nlocal _, far = pcall(require, \"far\")\nlocal text = tostring(err) .. tostring(more) .. tostring(far)\nguest \"web\" { image = \"busybox\", env = { SEEN = text:gsub(\"%c\", \" \") } }\n";
+    let place = Place::new();
+    for folder in ["one", "two"] {
+        std::fs::create_dir_all(place.path(folder).join("lib")).unwrap();
+        place.file(&format!("{folder}/web.lua"), CURIOUS);
+        place.file(&format!("{folder}/lib/far.lua"), "error \"far\"\n");
+        place.file(&format!("{folder}/wrong.lua"), "require \"mistaken\"\n");
+        place.file(
+            &format!("{folder}/lib/mistaken.lua"),
+            "guest \"web\" { imagee = \"busybox\" }\n",
+        );
+    }
+    std::os::unix::fs::symlink(place.path("one"), place.path("link")).unwrap();
+    let run = |cwd: &str, args: &[&str]| {
+        let output = place.command(args).current_dir(place.path(cwd)).output().unwrap();
+        crate::support::Run::of(&output)
+    };
+    let whole = place.path("two").join("web.lua");
+    let ways = [
+        ("one", "web.lua"),
+        ("one", "./web.lua"),
+        ("one", "../one/web.lua"),
+        ("one", "lib/../web.lua"),
+        ("", "one/web.lua"),
+        ("", "link/web.lua"),
+        ("link", "web.lua"),
+        ("two", "web.lua"),
+        ("/", whole.to_str().unwrap()),
+    ];
+    for verb in ["plan", "check"] {
+        let outputs = ways.map(|(cwd, path)| {
+            let run = run(cwd, &[verb, path, "--json"]);
+            assert_eq!(run.stderr, "");
+            run.stdout
+        });
+        assert!(
+            verb == "plan" || outputs[0].contains("web.lua:2: y"),
+            "{}",
+            outputs[0]
+        );
+        for output in &outputs {
+            assert_eq!(*output, outputs[0]);
+        }
+    }
+    for (cwd, path, shown) in [
+        ("one", "wrong.lua", "lib/mistaken.lua"),
+        ("one", "./wrong.lua", "./lib/mistaken.lua"),
+        ("", "link/wrong.lua", "link/lib/mistaken.lua"),
+        ("one", "../two/wrong.lua", "../two/lib/mistaken.lua"),
+    ] {
+        let run = run(cwd, &["plan", path]);
+        assert_eq!(run.code, 1);
+        assert!(
+            run.stderr.contains(&format!("--> {shown}:1:15\n")),
+            "{}",
+            run.stderr
+        );
+    }
+}

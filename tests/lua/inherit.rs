@@ -63,12 +63,12 @@ fn later_templates_win() {
 #[test]
 fn provenance_names_each_layer() {
     let options = EvalOptions {
-        provenance: Some("web".to_owned()),
+        provenance: ["web".to_owned()].into(),
         ..plain()
     };
     let text = format!("{BASE}guest \"web\" {{\n  from = net,\n  limits = {{ memory = '1G' }},\n}}");
     let evaluated = eval_with(&text, &options).unwrap();
-    let origins = &evaluated.provenance["limits.memory"];
+    let origins = &evaluated.provenance["web"]["limits.memory"];
     let shown: Vec<(String, usize)> = origins
         .iter()
         .filter_map(|o| Some((o.layer.clone(), o.place.as_ref()?.line)))
@@ -81,7 +81,7 @@ fn provenance_names_each_layer() {
         ]
     );
     assert_eq!(
-        evaluated.provenance["limits.rlimits.nofile"][0]
+        evaluated.provenance["web"]["limits.rlimits.nofile"][0]
             .place
             .as_ref()
             .map(|p| p.line),

@@ -13,6 +13,7 @@ mod mistakes;
 mod net;
 #[path = "../docs/page.rs"]
 mod page;
+mod same;
 mod scripts;
 mod speed;
 mod stdlib;

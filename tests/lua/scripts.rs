@@ -91,7 +91,7 @@ fn what_is_caught_has_a_kind() {
         local ok, err = pcall(hostel.guest, 5)
         assert(not ok and err.kind == "usage", tostring(err))
         local ok, err = pcall(function() hostel.limit { memory = "1G" }:run { "x", nil, "y" } end)
-        assert(not ok and err.message:find("argument 2"), tostring(err))
+        assert(not ok and err.message:find("argument 2 is nil"), tostring(err))
         local ok, err = pcall(function() hostel.context { join = "web" }:limit { pids = 1 } end)
         assert(not ok and err.message:find("joins"), tostring(err))
         assert(tostring(hostel.context { join = "web" }:plan { "id" }):find("join guest `web`", 1, true))

@@ -1,6 +1,6 @@
 //! `hostel audit [GUEST...]`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueHint};
@@ -17,7 +17,7 @@ use crate::guest::audit::{self, Finding, Kernel, Kind, Powers};
 use crate::guest::{GuestName, Spec, Xid};
 use crate::life::audit::{Subject, kernel, subject};
 use crate::life::{Host, observe};
-use crate::lua::{self, EvalOptions, Evaluated, Place};
+use crate::lua::{self, EvalOptions, Evaluated, Origins, Place};
 use crate::{Error, Result, storage};
 
 /// Tell what guests can do, and what each thing that is loosened risks
@@ -107,24 +107,42 @@ impl Audit {
         } else {
             &self.guests
         };
-        let mut reports = Vec::new();
-        for name in names {
-            let subject = subject(&host, name)?;
-            let evaluated = places(&subject);
-            reports.push(report(
-                &subject.spec,
-                Some(subject.xid),
-                kernel,
-                evaluated.as_ref(),
-            ));
-        }
-        Ok(reports)
+        let subjects = names
+            .iter()
+            .map(|name| subject(&host, name))
+            .collect::<Result<Vec<_>>>()?;
+        let evaluated = places(&subjects);
+        let reports = subjects.iter().map(|subject| {
+            let origins = subject.recipe.as_ref().and_then(|recipe| {
+                let evaluated = evaluated.get(&(&recipe.path, &recipe.inputs))?.as_ref()?;
+                // What the recipe says now is of no use where something else was applied.
+                let is_applied = evaluated.hash == recipe.sha256;
+                evaluated
+                    .provenance
+                    .get(subject.spec.name.as_str())
+                    .filter(|_| is_applied)
+            });
+            report(&subject.spec, Some(subject.xid), kernel, origins)
+        });
+        Ok(reports.collect())
     }
 
     fn of_recipe(&self, session: &mut Session, path: &Path, kernel: Kernel) -> Result<Option<Vec<Report>>> {
-        let Some(whole) = recipe::evaluate(session, path, &EvalOptions::default()) else {
+        let options = EvalOptions {
+            provenance: self.guests.iter().map(ToString::to_string).collect(),
+            ..EvalOptions::default()
+        };
+        let Some(mut whole) = recipe::evaluate(session, path, &options) else {
             return Ok(None);
         };
+        if self.guests.is_empty() {
+            // Only now are the names of all of them known.
+            let options = EvalOptions {
+                provenance: whole.specs.iter().map(|spec| spec.name.to_string()).collect(),
+                ..options
+            };
+            whole = lua::evaluate(path, &options).unwrap_or(whole);
+        }
         for name in &self.guests {
             if whole.spec(name).is_none() {
                 let message = format!("`{}` has no guest `{name}`", path.display());
@@ -135,35 +153,44 @@ impl Audit {
         let is_asked = |spec: &&Spec| self.guests.is_empty() || self.guests.contains(&spec.name);
         let mut reports = Vec::new();
         for spec in whole.specs.iter().filter(is_asked) {
-            let options = EvalOptions {
-                provenance: Some(spec.name.to_string()),
-                ..EvalOptions::default()
-            };
-            let placed = lua::evaluate(path, &options).ok();
             // A guest that is there already has a number, also when its recipe leaves that open.
             let known = observe::applied(&host, &spec.name)
                 .ok()
                 .map(|applied| applied.xid);
-            reports.push(report(spec, spec.xid.or(known), kernel, placed.as_ref()));
+            let origins = whole.provenance.get(spec.name.as_str());
+            reports.push(report(spec, spec.xid.or(known), kernel, origins));
         }
         Ok(Some(reports))
     }
 }
 
-/// What the recipe of a guest says where; `None` when it is not what was applied any more.
-fn places(subject: &Subject) -> Option<Evaluated> {
-    let recipe = subject.recipe.as_ref()?;
-    let options = EvalOptions {
-        provenance: Some(subject.spec.name.to_string()),
-        inputs: recipe.inputs.clone(),
-        ..EvalOptions::default()
+/// A recipe, and the inputs that it was applied with.
+type Applied<'a> = (&'a PathBuf, &'a BTreeMap<String, String>);
+
+/// What the recipes of guests say where, each evaluated once for all of its guests; `None` of one that cannot be any more.
+fn places(subjects: &[Subject]) -> BTreeMap<Applied<'_>, Option<Evaluated>> {
+    let mut guests: BTreeMap<Applied<'_>, BTreeSet<String>> = BTreeMap::new();
+    for subject in subjects {
+        if let Some(recipe) = &subject.recipe {
+            let names = guests.entry((&recipe.path, &recipe.inputs)).or_default();
+            names.insert(subject.spec.name.to_string());
+        }
+    }
+    let evaluate = |((path, inputs), names): (Applied<'_>, BTreeSet<String>)| {
+        let options = EvalOptions {
+            provenance: names,
+            inputs: inputs.clone(),
+            ..EvalOptions::default()
+        };
+        lua::evaluate(path, &options).ok()
     };
-    lua::evaluate(&recipe.path, &options)
-        .ok()
-        .filter(|evaluated| evaluated.hash == recipe.sha256)
+    guests
+        .into_iter()
+        .map(|(recipe, names)| (recipe, evaluate((recipe, names))))
+        .collect()
 }
 
-fn report(spec: &Spec, xid: Option<Xid>, kernel: Kernel, evaluated: Option<&Evaluated>) -> Report {
+fn report(spec: &Spec, xid: Option<Xid>, kernel: Kernel, origins: Option<&Origins>) -> Report {
     let findings = audit::audit(spec, kernel).into_iter();
     Report {
         guest: spec.name.clone(),
@@ -171,7 +198,7 @@ fn report(spec: &Spec, xid: Option<Xid>, kernel: Kernel, evaluated: Option<&Eval
         powers: audit::powers(spec, xid),
         findings: findings
             .map(|finding| Placed {
-                place: evaluated.and_then(|evaluated| place(&evaluated.provenance, &finding.field)),
+                place: origins.and_then(|origins| place(origins, &finding.field)),
                 finding,
             })
             .collect(),
@@ -179,7 +206,7 @@ fn report(spec: &Spec, xid: Option<Xid>, kernel: Kernel, evaluated: Option<&Eval
 }
 
 /// Where the deciding layer says it: at the field itself, or at the table that it is in.
-fn place(all: &BTreeMap<String, Vec<lua::Origin>>, field: &str) -> Option<Place> {
+fn place(all: &Origins, field: &str) -> Option<Place> {
     let mut at = field;
     loop {
         if let Some(origin) = all.get(at).and_then(|origins| origins.last()) {

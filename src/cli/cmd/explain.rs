@@ -1,6 +1,5 @@
 //! `hostel explain CODE|GUEST.FIELD`
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueHint};
@@ -11,7 +10,7 @@ use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::guest::GuestName;
 use crate::life::{Host, observe};
-use crate::lua::{Code, Did, EvalOptions, Origin, provenance};
+use crate::lua::{Code, Did, EvalOptions, Origin, Origins, provenance};
 use crate::{Error, Kind, Result};
 
 /// Tell more about a mistake, or where a value of a guest comes from
@@ -57,7 +56,7 @@ impl Verb for Explain {
         };
         let name: GuestName = guest.parse().map_err(Error::from)?;
         let mut options = EvalOptions {
-            provenance: Some(guest.to_owned()),
+            provenance: [guest.to_owned()].into(),
             ..EvalOptions::default()
         };
         let path = if let Some(path) = self.recipe {
@@ -81,7 +80,11 @@ impl Verb for Explain {
             let message = format!("`{}` has no guest `{name}`", path.display());
             return Err(Error::new(Kind::NotFound, message));
         }
-        let mut found = at_or_below(&evaluated.provenance, &provenance::landing(field));
+        let mut found = evaluated
+            .provenance
+            .get(guest)
+            .map(|all| at_or_below(all, &provenance::landing(field)))
+            .unwrap_or_default();
         if found.is_empty() {
             let origins = provenance::unset(field).ok_or_else(|| {
                 Error::new(Kind::NotFound, format!("a guest has no field `{field}`"))
@@ -106,10 +109,8 @@ impl Verb for Explain {
     }
 }
 
-type Found = BTreeMap<String, Vec<Origin>>;
-
 /// The field and everything below it.
-fn at_or_below(all: &Found, field: &str) -> Found {
+fn at_or_below(all: &Origins, field: &str) -> Origins {
     let is_below = |at: &str| {
         at.strip_prefix(field)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

@@ -160,8 +160,12 @@ impl Argument {
                         (other, _) => return Err(wrong(format!("does not know {}", described(other)))),
                     }
                 }
-                for index in 2..=table.raw_len() {
-                    made.values.push(table.raw_get(index)?);
+                let items =
+                    order::list(table)?.map_err(|hole| wrong(format!("has a hole at place {hole}")))?;
+                for item in items.iter().skip(1) {
+                    if let Value::String(text) = item {
+                        made.values.push(text.to_string_lossy());
+                    }
                 }
             }
             other => {

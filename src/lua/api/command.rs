@@ -16,6 +16,7 @@ use crate::guest::Span;
 use crate::guest::schema::Record;
 use crate::life::exec::{self, ExecRequest, Terminal, Whom};
 use crate::life::{Host, Outcome};
+use crate::lua::order;
 use crate::lua::read::described;
 use crate::sys::pidfd::Ended;
 
@@ -65,8 +66,10 @@ impl Run {
 /// The list part of a table, as texts.
 pub(super) fn argv(word: &str, table: &Table) -> mlua::Result<Vec<String>> {
     let mut argv = Vec::new();
-    for index in 1..=table.raw_len() {
-        match table.raw_get::<Value>(index)? {
+    let items = order::list(table)?
+        .map_err(|hole| mistake(word, format!("argument {hole} is nil, and others follow it")))?;
+    for (index, item) in (1..).zip(items) {
+        match item {
             Value::String(text) if !text.as_bytes().contains(&0) => argv.push(text.to_string_lossy()),
             Value::Integer(number) => argv.push(number.to_string()),
             Value::Number(number) => argv.push(number.to_string()),
@@ -79,14 +82,11 @@ pub(super) fn argv(word: &str, table: &Table) -> mlua::Result<Vec<String>> {
             }
         }
     }
-    let count = argv.len();
     for pair in table.pairs::<Value, Value>() {
-        if let (Value::Integer(index), _) = pair?
-            && usize::try_from(index).map_or(true, |index| index == 0 || index > count)
-        {
+        if let (Value::Integer(index @ ..=0), _) = pair? {
             return Err(mistake(
                 word,
-                format!("argument {index} follows a hole: one before it is nil"),
+                format!("there is no argument {index}: the first one is 1"),
             ));
         }
     }

@@ -102,13 +102,14 @@ impl Walk {
     }
 
     fn table(&mut self, table: &Table) -> Result<Json, String> {
-        let length = table.raw_len();
+        let items = order::list(table).map_err(|err| err.to_string())?;
+        let items = items.map_err(|hole| self.at(format_args!("a list with a hole at place {hole}")))?;
+        let length = items.len();
         if length > 0 || table.metatable().as_ref() == Some(&self.array) {
             let mut list = Vec::with_capacity(length);
-            for index in 1..=length {
-                let item: Value = table.raw_get(index).map_err(|err| err.to_string())?;
-                self.path.push(index.to_string());
-                list.push(self.value(&item)?);
+            for (index, item) in items.iter().enumerate() {
+                self.path.push((index + 1).to_string());
+                list.push(self.value(item)?);
                 self.path.pop();
             }
             // As many keys as places: then all of them are places.

@@ -41,7 +41,7 @@ impl Repl {
         };
         let vm = script::machine(state, &Args::default()).map_err(internal)?;
         let start = || {
-            vm.lua.load(START).set_name("@stdlib-lua/repl").exec()?;
+            vm.lua.load(START).set_name("=stdlib-lua/repl").exec()?;
             vm.lua.globals().get("inspect")
         };
         let inspect = start().map_err(internal)?;

@@ -37,7 +37,6 @@ pub(super) fn watch(lua: &Lua, shared: &tree::Shared) -> mlua::Result<()> {
         let source = debug.source();
         let file = source.source.as_deref().and_then(|name| name.strip_prefix('@'));
         if let (Some(file), Some(line)) = (file, debug.current_line())
-            && !file.starts_with("stdlib-lua/")
             && let Ok(mut all) = shared.try_borrow_mut()
         {
             let lines = match all.hits.0.get_mut(file) {

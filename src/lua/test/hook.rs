@@ -156,7 +156,7 @@ pub(super) fn hook(
     }
     let mut file = shared.borrow_mut();
     file.hits.add(run.evaluated.hits);
-    file.hits.add(std::mem::take(&mut run.vm.state.borrow_mut().hits));
+    file.hits.add(run.vm.state.borrow_mut().take_hits());
     drop(file);
     let record = record.borrow();
     let (logged, calls): (Vec<&Json>, Vec<&Json>) =
