@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::caps::nearest;
-use super::{Allow, CapSet, Check, Image, Init, Invalid, Net, NetMode, Spec};
+use super::{Allow, CapSet, Check, Distribution, Image, Init, Invalid, Net, NetMode, Spec};
 
 /// What kind of fault a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,23 +71,42 @@ fn join(parts: &[&str]) -> String {
     parts.join("\0")
 }
 
+/// A suite that no mirror is known to have.
+fn suite(image: &Image, found: &mut Vec<Finding>) {
+    let Image::Suite(distribution, suite) = image else {
+        return;
+    };
+    if distribution.knows(suite) {
+        return;
+    }
+    let others = || {
+        let elsewhere = Distribution::ALL.into_iter().find(|other| other.knows(suite))?;
+        Some(format!(
+            "it is one of {}: `{elsewhere}:{suite}`",
+            elsewhere.title()
+        ))
+    };
+    let near = || {
+        let near = nearest(suite, distribution.suites().iter().copied())?;
+        Some(format!("did you mean `{distribution}:{near}`?"))
+    };
+    let hint = others().or_else(near).unwrap_or_else(|| {
+        format!(
+            "known are {}; what is younger than this hostel can be made by `mmdebstrap` and taken as `tar:FILE`",
+            distribution.suites().join(", ")
+        )
+    });
+    let message = format!("unknown suite `{suite}` of {}", distribution.title());
+    found.push(Finding::new(Fault::Value, "image", message, hint));
+}
+
 /// Checks one guest.
 pub fn spec(spec: &Spec) -> Vec<Finding> {
-    /// Below it no program of any distribution starts; who writes less has left out a unit.
-    const LEAST_MEMORY: u64 = 1 << 20;
     let mut found = Vec::new();
+    suite(&spec.image, &mut found);
     net(spec, &mut found);
     services(spec, &mut found);
     health(spec, &mut found);
-    if let Some(memory) = spec.limits.memory.filter(|memory| memory.0 < LEAST_MEMORY) {
-        let bytes = memory.0;
-        found.push(Finding::new(
-            Fault::Value,
-            join(&["limits", "memory"]),
-            format!("`memory` is {bytes} bytes, and nothing starts in less than 1M"),
-            format!("a size has a unit: `\"{bytes}M\"`"),
-        ));
-    }
     let mut contradiction = |path: &[&str], message: String, hint: &str| {
         found.push(Finding::new(Fault::Contradiction, join(path), message, hint));
     };
@@ -537,14 +556,34 @@ mod tests {
     }
 
     #[test]
-    fn memory_without_a_unit_is_not_meant() {
-        let found = spec(&guest("a", r#", "limits": { "memory": "64" }"#));
-        assert_eq!(found.len(), 1);
+    fn a_suite_that_is_not_known() {
+        let of = |image: &str| {
+            let guest =
+                serde_json::from_str::<Spec>(&format!(r#"{{ "name": "a", "image": "{image}" }}"#)).unwrap();
+            let mut found = spec(&guest);
+            assert!(found.len() < 2);
+            found
+                .pop()
+                .map(|one| (one.path, one.invalid.message, one.invalid.hint.unwrap()))
+        };
+        for known in [
+            "debian:bookworm",
+            "debian:stable",
+            "ubuntu:noble",
+            "devuan:daedalus",
+            "busybox",
+        ] {
+            assert_eq!(of(known), None, "{known}");
+        }
+        let (path, message, hint) = of("debian:bookwrom").unwrap();
+        assert_eq!(path, "image");
+        assert_eq!(message, "unknown suite `bookwrom` of Debian");
+        assert_eq!(hint, "did you mean `debian:bookworm`?");
         assert_eq!(
-            found[0].invalid.hint.as_deref(),
-            Some("a size has a unit: `\"64M\"`")
+            of("debian:noble").unwrap().2,
+            "it is one of Ubuntu: `ubuntu:noble`"
         );
-        assert!(spec(&guest("a", r#", "limits": { "memory": "1M" }"#)).is_empty());
+        assert!(of("debian:potato").unwrap().2.contains("known are bullseye, "));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::caps::nearest;
-use super::limits::{CpuList, IoMax};
+use super::limits::{CpuList, IoMax, enough_memory};
 use super::{Bytes, Cpus, Invalid, Limits, Rlimit, RlimitKind};
 
 /// A limit and its new value; `None` takes the limit away.
@@ -170,7 +170,7 @@ impl FromStr for LimitChange {
             return Ok(Self::Rlimit(kind.parse()?, or_none(value)?));
         }
         Ok(match key {
-            "memory" => Self::Memory(or_none(value)?),
+            "memory" => Self::Memory(or_none(value)?.map(enough_memory).transpose()?),
             "swap" => Self::Swap(or_none(value)?),
             "cpus" => Self::Cpus(or_none(value)?),
             "cpu_weight" => Self::CpuWeight(number(key, value, 1, 10_000)?),
@@ -320,6 +320,11 @@ mod tests {
                 "io.sda.read=1M",
                 "`io.sda.read` is not a limit",
                 "`io.DEVICE.FIELD` with FIELD one of read, write, read_iops, write_iops, such as `io./dev/sda.read`",
+            ),
+            (
+                "memory=64",
+                "`memory` is 64 bytes, and nothing starts in less than 1M",
+                "a size has a unit: `64M`",
             ),
             (
                 "memory=lots",

@@ -67,6 +67,20 @@ impl fmt::Display for Limits {
     }
 }
 
+/// Whether so much memory can be meant as a guest's or a command's limit.
+pub(crate) fn enough_memory(memory: Bytes) -> Result<Bytes, Invalid> {
+    /// Below it no program of any distribution starts; who writes less has left out a unit.
+    const LEAST: Bytes = Bytes(1 << 20);
+    if memory >= LEAST {
+        return Ok(memory);
+    }
+    let bytes = memory.0;
+    Err(Invalid::new(
+        format!("`memory` is {bytes} bytes, and nothing starts in less than 1M"),
+        format!("a size has a unit: `{}M`", bytes.max(1)),
+    ))
+}
+
 /// Throttling of one block device, in bytes and operations a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -247,6 +261,18 @@ serde_as_text!(CpuList, RlimitKind, Rlimit);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_without_a_unit_is_not_meant() {
+        assert_eq!(enough_memory(Bytes(1 << 20)), Ok(Bytes(1 << 20)));
+        let invalid = enough_memory(Bytes(64)).unwrap_err();
+        assert_eq!(
+            invalid.message,
+            "`memory` is 64 bytes, and nothing starts in less than 1M"
+        );
+        assert_eq!(invalid.hint.as_deref(), Some("a size has a unit: `64M`"));
+        assert!(enough_memory(Bytes(0)).is_err());
+    }
 
     #[test]
     fn cpu_lists() {

@@ -16,6 +16,16 @@ fn a_limit_that_is_none() {
         2,
         "error: `memroy` is not a limit\nhint: did you mean `memory`?\n",
     );
+    for (code, args) in [
+        (2, &["set", "web", "memory=64"][..]),
+        // As all primitives say that they have not run their command.
+        (125, &["limit", "memory=64", "--", "true"]),
+    ] {
+        hostel(args).fails(
+            code,
+            "error: `memory` is 64 bytes, and nothing starts in less than 1M\nhint: a size has a unit: `64M`\n",
+        );
+    }
     hostel(&["set", "web", "memory=lots"]).fails(
         2,
         "error: `lots` is not an amount of bytes\n\

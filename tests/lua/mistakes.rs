@@ -15,6 +15,8 @@ mistakes! {
     limit_for_limits: "guest \"web\" {\n  image = \"busybox\",\n  limit = { memory = \"64M\" },\n}\n";
     word_without_quotes: "guest \"web\" { image = busybox }\n";
     size_without_a_unit: "guest \"web\" { image = \"busybox\", limits = { memory = 64 } }\n";
+    unknown_suite: "guest \"web\" {\n  image = \"debian:bookwrom\",\n}\nguest \"db\" { image = \"debian:jammy\" }\nguest \"old\" { image = \"ubuntu:hardy\" }\n";
+    hole_among_templates: "local a, c, b = template \"a\" {}, nil, template \"b\" { image = \"busybox\" }\nguest \"web\" { from = { a, c, b } }\n";
     text_for_a_table: "guest \"web\" {\n  image = \"busybox\",\n  net = \"10.0.0.1\",\n  services = { exec = \"httpd -f\" },\n}\n";
     table_for_a_template: "local base = { image = \"busybox\" }\nguest \"web\" { from = base }\n";
     names_and_items_mixed_up: "guest \"web\" {\n  image = \"busybox\",\n  files = { \"/etc/motd\" },\n  mounts = { [\"/srv\"] = \"/srv\" },\n  services = { httpd = { \"httpd\", \"-f\" } },\n}\n";

@@ -88,7 +88,7 @@ record!(
     [
         field(
             "memory",
-            Type::Scalar(&s::SIZE),
+            Type::Scalar(&s::MEMORY),
             "Memory of all its processes, page cache included, in bytes.",
             "\"256M\""
         )

@@ -123,6 +123,14 @@ scalars! {
             .map_err(|source| Invalid::new(format!("`{n}` is not a size: {source}"), "bytes, or `512M`")),
         other => as_text::<Bytes>(other),
     };
+    MEMORY: "a size", TextOrInteger, "512M", |given| {
+        let json = (SIZE.parse)(given)?;
+        let bytes = json.as_str().unwrap_or_default().parse::<Bytes>()?;
+        match limits::enough_memory(bytes) {
+            Ok(_) => Ok(json),
+            Err(invalid) => Err(Invalid { hint: Some(format!("a size has a unit: `\"{}M\"`", bytes.0.max(1))), ..invalid }),
+        }
+    };
     CPUS: "a number of processors", TextOrNumber, "0.5", |given| match given {
         Given::Integer(n) => n.to_string().parse::<Cpus>().map(|c| json!(c.to_string())),
         Given::Number(n) => n.to_string().parse::<Cpus>().map(|c| json!(c.to_string())),
