@@ -326,6 +326,51 @@ fn from_message(state: &State, message: &str) -> Diagnostic {
     Diagnostic::new(Code::Runtime, text, state.word_place(&file, line, word)).with_help(help)
 }
 
+/// What is mostly meant where Lua's parser gives up.
+fn syntax_help(text: &str, near: &str, place: Option<&super::Place>) -> Option<String> {
+    let before: String = place.map_or_else(String::new, |place| {
+        place.text.chars().take(place.column.saturating_sub(1)).collect()
+    });
+    let before = before.trim_end();
+    let follows = |word: &str| {
+        before
+            .strip_suffix(word)
+            .is_some_and(|head| !head.ends_with(is_word))
+    };
+    let is_name = near.chars().all(is_word);
+    if text.starts_with("malformed number") && near.starts_with(|c: char| c.is_ascii_digit()) {
+        return Some(format!("a number with a unit is a text: `\"{near}\"`"));
+    }
+    if let Some(word) = ["guest", "template"].into_iter().find(|word| follows(word)) {
+        return Some(format!(
+            "the name is a text: `{word} \"{}\" {{ ... }}`",
+            if is_name { near } else { "name" }
+        ));
+    }
+    if near == "=" && text.starts_with("syntax error") && before.ends_with(['"', '\'', ')']) {
+        return Some("the fields follow the name without `=`: `guest \"name\" { ... }`".to_owned());
+    }
+    if text.starts_with("'}' expected") && (near == "=" || near == "{" || near == "[" || is_name) {
+        return Some("a comma may be missing before it".to_owned());
+    }
+    if near == "=" && (text.starts_with("'then' expected") || text.starts_with("'do' expected")) {
+        return Some("`==` compares, `=` gives a value".to_owned());
+    }
+    if text.starts_with("'end' expected") {
+        return Some("write `end` where the block is over".to_owned());
+    }
+    if text.starts_with("unfinished string") {
+        return Some("a text ends on its line; one of several lines stands in `[[` and `]]`".to_owned());
+    }
+    let closing = text.strip_prefix('\'')?.split_once("' expected")?.0;
+    (near == "<eof>" && matches!(closing, "}" | ")" | "]"))
+        .then(|| format!("the file ends before it is closed: write `{closing}`"))
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
 fn from_syntax(state: &State, message: &str) -> Diagnostic {
     let Some((file, line, text)) = split_place(state, message) else {
         return Diagnostic::new(Code::Syntax, message, None);
@@ -337,19 +382,7 @@ fn from_syntax(state: &State, message: &str) -> Diagnostic {
         .source(&file)
         .and_then(|source| source.find().unbalanced(line, near));
     let mut diagnostic = Diagnostic::new(Code::Syntax, text, place);
-    if text.starts_with("'}' expected")
-        && (near == "="
-            || near.chars().all(|c| c.is_alphanumeric() || c == '_')
-            || near == "{"
-            || near == "[")
-    {
-        diagnostic.help = Some("a comma may be missing before it".to_owned());
-    }
-    if near == "=" && (text.starts_with("'then' expected") || text.starts_with("'do' expected")) {
-        diagnostic.help = Some("`==` compares, `=` gives a value".to_owned());
-    } else if text.starts_with("'end' expected") {
-        diagnostic.help = Some("write `end` where the block is over".to_owned());
-    }
+    diagnostic.help = syntax_help(text, near, diagnostic.place.as_ref());
     if let Some((_, open)) = text.split_once("at line ")
         && let Ok(open) = open
             .chars()

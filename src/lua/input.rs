@@ -92,8 +92,15 @@ fn declaration(lua: &Lua, shared: &Shared, name: &str, more: &Value) -> mlua::Re
         Value::Nil => kind_of(name, &default)?.to_owned(),
         Value::String(kind) if TYPES.contains(&&*kind.to_string_lossy()) => kind.to_string_lossy(),
         other => {
-            let message = format!("the input `{name}` cannot be of type {}", described(&other));
-            let help = format!("one of {}", TYPES.join(", "));
+            let message = format!("the input `{name}` cannot have {} as its type", described(&other));
+            let near = match &other {
+                Value::String(kind) => nearest(&kind.to_string_lossy(), TYPES.iter().copied()),
+                _ => None,
+            };
+            let help = near.map_or_else(
+                || format!("one of {}", TYPES.join(", ")),
+                |near| format!("did you mean `{near}`? One of {}", TYPES.join(", ")),
+            );
             return Err(mistake(message).help(help).word("type").into());
         }
     };

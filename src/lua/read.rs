@@ -18,7 +18,7 @@ use super::value::{Key, LayerId, Node, Value};
 use super::words::{AppendList, GuestRef, SecretRef, TemplateRef, UnsetMark};
 use crate::guest::Invalid;
 use crate::guest::caps::nearest;
-use crate::guest::schema::{Given, Scalar, Type};
+use crate::guest::schema::{Form, Given, Scalar, Type};
 pub(crate) use shown::described;
 use shown::float;
 
@@ -185,7 +185,15 @@ impl<'a> Reader<'a> {
             let (Type::Secret(scalar) | Type::Scalar(scalar)) = kind else {
                 return;
             };
-            help = Some(format!("such as \"{}\"", scalar.example));
+            help = Some(match (&scalar.form, value) {
+                // A number may be any text.
+                (Form::Text, Lua::Integer(number))
+                    if (scalar.parse)(Given::Text(&number.to_string())).is_ok() =>
+                {
+                    format!("write it as a text: `\"{number}\"`")
+                }
+                _ => format!("such as \"{}\"", scalar.example),
+            });
         }
         if let Type::Record(record) = kind {
             help = tables::sample(record).map(|table| format!("such as `{table}`"));

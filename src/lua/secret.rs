@@ -155,6 +155,9 @@ fn read(root: &Path, name: &str) -> Result<String, (String, String)> {
                 "write it to {shown} (mode 0600), set {variable}, or let {} print it",
                 command.display()
             );
+            if source.kind() == std::io::ErrorKind::NotFound {
+                return Err(refuse("is not there", help));
+            }
             return Err(refuse(&format!("cannot be read: {}", source.kind()), help));
         }
     };

@@ -104,6 +104,9 @@ pub(crate) fn read(path: &Path) -> Result<String, String> {
 
 /// As the standard library says it, with its own number for what it has no words for.
 fn said(errno: Errno) -> String {
+    if errno == Errno::ENOENT {
+        return "there is no such file".to_owned();
+    }
     let text = std::io::Error::from(errno).kind().to_string();
     match text.as_str() {
         "uncategorized error" | "other error" => errno.desc().to_lowercase(),
@@ -257,7 +260,7 @@ mod tests {
         let missing = dir.path().join("missing.lua");
         assert_eq!(
             read(&missing),
-            Err(format!("read `{}`: entity not found", missing.display()))
+            Err(format!("read `{}`: there is no such file", missing.display()))
         );
     }
 

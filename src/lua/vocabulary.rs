@@ -105,8 +105,20 @@ fn unknown_word(name: &str, is_set: bool) -> Raised {
 pub(super) fn add_words(lua: &Lua, words: &Table, state: &Shared) -> mlua::Result<()> {
     for is_guest in [true, false] {
         let shared = Rc::clone(state);
-        let word = lua.create_function(move |lua, name: Value| declare(lua, &shared, &name, is_guest))?;
-        words.raw_set(if is_guest { "guest" } else { "template" }, word)?;
+        let word = if is_guest { "guest" } else { "template" };
+        let function = lua.create_function(move |lua, (name, more): (Value, Value)| {
+            if !more.is_nil() {
+                let message = format!("`{word}` takes the name alone; its fields follow");
+                return Err(Raised::new(Code::WrongType, message)
+                    .help(format!(
+                        "write `{word} \"name\" {{ ... }}`, or `{word}(name) {{ ... }}`"
+                    ))
+                    .word(word)
+                    .into());
+            }
+            declare(lua, &shared, &name, is_guest)
+        })?;
+        words.raw_set(word, function)?;
     }
     words.raw_set("unset", lua.create_userdata(UnsetMark)?)?;
     words.raw_set(

@@ -17,7 +17,13 @@ pub(crate) struct AppendList(pub(crate) Table);
 /// `unset`.
 pub(crate) struct UnsetMark;
 
+/// What Lua's own messages call a value: "attempt to concatenate a secret value".
+const NAME: &str = "__name";
+
 impl UserData for TemplateRef {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(NAME, "template");
+    }
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
             Ok(format!("template \"{}\"", this.1))
@@ -27,6 +33,7 @@ impl UserData for TemplateRef {
 
 impl UserData for GuestRef {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(NAME, "guest");
         fields.add_field_method_get("name", |_, this| Ok(this.0.clone()));
     }
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
@@ -37,6 +44,9 @@ impl UserData for GuestRef {
 }
 
 impl UserData for SecretRef {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(NAME, "secret");
+    }
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
             Ok(format!("secret \"{}\"", this.0))
@@ -45,12 +55,18 @@ impl UserData for SecretRef {
 }
 
 impl UserData for AppendList {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(NAME, "append");
+    }
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::ToString, |_, _, ()| Ok("append"));
     }
 }
 
 impl UserData for UnsetMark {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(NAME, "unset");
+    }
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::ToString, |_, _, ()| Ok("unset"));
     }

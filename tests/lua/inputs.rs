@@ -73,7 +73,7 @@ fn what_does_not_fit_is_said_where_it_is_declared() {
         (
             &[],
             "input('x', { type = 'list' })",
-            "the input `x` cannot be of type the text \"list\"",
+            "the input `x` cannot have the text \"list\" as its type",
             1,
         ),
         (

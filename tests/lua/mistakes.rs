@@ -15,6 +15,14 @@ mistakes! {
     limit_for_limits: "guest \"web\" {\n  image = \"busybox\",\n  limit = { memory = \"64M\" },\n}\n";
     word_without_quotes: "guest \"web\" { image = busybox }\n";
     size_without_a_unit: "guest \"web\" { image = \"busybox\", limits = { memory = 64 } }\n";
+    unit_without_quotes: "guest \"web\" { image = \"busybox\", limits = { memory = 64M } }\n";
+    name_without_quotes: "guest web { image = \"busybox\" }\n";
+    name_and_fields_in_one_call: "guest(\"web\", { image = \"busybox\" })\n";
+    equals_after_the_name: "guest \"web\" = { image = \"busybox\" }\n";
+    brace_that_is_not_closed: "guest \"web\" { image = \"busybox\"\n";
+    quote_that_is_not_closed: "guest \"web\" { image = \"busybox }\n";
+    number_for_a_text: "guest \"web\" { image = \"busybox\", env = { PORT = 80 } }\n";
+    type_of_an_input: "input(\"size\", { type = \"int\", default = 3 })\n";
     unknown_suite: "guest \"web\" {\n  image = \"debian:bookwrom\",\n}\nguest \"db\" { image = \"debian:jammy\" }\nguest \"old\" { image = \"ubuntu:hardy\" }\n";
     hole_among_templates: "local a, c, b = template \"a\" {}, nil, template \"b\" { image = \"busybox\" }\nguest \"web\" { from = { a, c, b } }\n";
     text_for_a_table: "guest \"web\" {\n  image = \"busybox\",\n  net = \"10.0.0.1\",\n  services = { exec = \"httpd -f\" },\n}\n";

@@ -209,9 +209,9 @@ fn the_budget_is_used_up_at_the_same_instruction() {
         while too_many - fits > 1 {
             let middle = u64::midpoint(fits, too_many);
             if count(middle) {
-                fits = middle
+                fits = middle;
             } else {
-                too_many = middle
+                too_many = middle;
             }
         }
         fits

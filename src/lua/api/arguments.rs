@@ -1,6 +1,7 @@
 //! The arguments of a workflow: declared as a table, typed as command-line options, given to it as Lua values.
 
 use std::net::IpAddr;
+use std::num::IntErrorKind;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, ValueParser};
@@ -366,10 +367,10 @@ fn check(kind: &str, values: &[String], text: &str) -> Result<(), Invalid> {
         "guest" => text.parse::<GuestName>().map(drop),
         "duration" => text.parse::<Span>().map(drop),
         "size" => text.parse::<Bytes>().map(drop),
-        "integer" => text
-            .parse::<i64>()
-            .map(drop)
-            .map_err(|err| invalid(&err.to_string())),
+        "integer" => text.parse::<i64>().map(drop).map_err(|err| match err.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => invalid("it is too large for a number"),
+            _ => invalid("a whole number, such as `3`"),
+        }),
         "number" => match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(()),
             _ => Err(invalid("a number such as `1.5`")),
