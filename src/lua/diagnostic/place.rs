@@ -100,9 +100,16 @@ impl<'a> Finder<'a> {
 
     /// For a syntax error: what stands near it on its line, and the bracket that is still open, by its line.
     pub(crate) fn unbalanced(self, line: usize, near: &str) -> Option<Place> {
-        let on_line = self.all.range(self.all.line(line));
-        match on_line.rev().find(|t| t.text == near) {
-            Some(token) => Some(self.token(&token)),
+        let on_line = self.all.line(line);
+        // A value is given to names and to fields, never to a text or a call: that `=` is the one of `guest "web" = {`.
+        let is_stray = |i: &usize| {
+            let before = i.checked_sub(1).and_then(|before| self.all.get(before));
+            near == "=" && before.is_some_and(|before| before.kind == Kind::Text || before.is(")"))
+        };
+        let is_near = |i: &usize| self.all.at(*i).text == near;
+        let mut stray = on_line.clone().filter(is_near).filter(is_stray);
+        match stray.next().or_else(|| on_line.rev().find(is_near)) {
+            Some(index) => Some(self.spanning(index, index)),
             None => self.whole_line(line.min(self.all.lines())),
         }
     }
