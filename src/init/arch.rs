@@ -5,12 +5,13 @@
 use core::arch::{asm, global_asm};
 
 // The kernel enters with argc at the stack pointer, aligned to 16; a call expects that alignment before it pushes.
-// The arguments are not looked at: everything comes by descriptor 3.
+// The init does not look at its arguments: everything comes by descriptor 3. The handover gets the stack as it was.
 #[cfg(target_arch = "x86_64")]
 global_asm!(
     ".globl _start",
     "_start:",
     "xor %ebp, %ebp",
+    "mov %rsp, %rdi",
     "and $-16, %rsp",
     "call hostel_start",
     "ud2",
@@ -22,6 +23,7 @@ global_asm!(
     "_start:",
     "mov x29, #0",
     "mov x30, #0",
+    "mov x0, sp",
     "bl hostel_start",
     "brk #1"
 );

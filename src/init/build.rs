@@ -1,5 +1,6 @@
-//! Builds the guest's init (`src/init`) into `OUT_DIR/hostel-init` and the attacker of `hostel selftest` (`src/attack`)
-//! into `OUT_DIR/hostel-attack`, which the library embeds.
+//! Builds the guest's init (`src/init`) into `OUT_DIR/hostel-init`, what executes a guest's programs (`src/handover`) into
+//! `OUT_DIR/hostel-handover` and the attacker of `hostel selftest` (`src/attack`) into `OUT_DIR/hostel-attack`, which the
+//! library embeds.
 //!
 //! Each is a program of its own: no standard library, no C library, no dependency, the same target as hostel. They are
 //! compiled with `rustc` itself and not as a Cargo package, because Cargo has no way to embed one binary of a
@@ -35,6 +36,7 @@ fn main() {
     same_everywhere();
 
     freestanding("init", &target, page);
+    freestanding("handover", &target, page);
     freestanding("attack", &target, page);
 }
 

@@ -1,7 +1,7 @@
 //! What a new process runs, and with what environment, directory and descriptors.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -9,6 +9,11 @@ use nix::errno::Errno;
 
 use super::exec::Terminal;
 use super::inside::{Failure, place};
+use crate::error::Result as Checked;
+use crate::sys::{clone, memfd, open};
+
+/// What executes a program of a guest's in hostel's stead (`src/handover`): a static program of some 2 kB.
+static HANDOVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostel-handover"));
 
 /// Where a guest's programs are looked up when its environment has no PATH (as Debian's `login.defs` for root).
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -70,7 +75,7 @@ impl Command {
         };
         let failed = |errno| Failure {
             errno,
-            what: format!("`{}`", program.to_string_lossy()),
+            what: self.shown(),
         };
         if !self.fds.is_empty()
             && let Err(errno) = place(&self.fds.iter().collect::<Vec<_>>())
@@ -79,12 +84,7 @@ impl Command {
         }
         let c_strings = || -> Result<(Vec<CString>, Vec<CString>), Errno> {
             let argv = self.argv.iter().map(|a| c_string(a)).collect::<Result<_, _>>()?;
-            let env = self
-                .env
-                .iter()
-                .map(|(key, value)| c_pair(key, value))
-                .collect::<Result<_, _>>()?;
-            Ok((argv, env))
+            Ok((argv, self.environment()?))
         };
         let (argv, env) = match c_strings() {
             Ok(both) => both,
@@ -102,6 +102,60 @@ impl Command {
             }
         }
         failed(worst)
+    }
+
+    /// Replaces this process by the program, of a guest that may have put anything in its place: by way of `handover`, so
+    /// that no program of the host is what executes it. `report` is where it tells why it could not. Returns only when not
+    /// even the handover can be executed.
+    pub(super) fn exec_in_guest(&self, handover: OwnedFd, report: &OwnedFd) -> Failure {
+        match self.try_exec_in_guest(handover, report) {
+            Ok(never) => match never {},
+            Err(errno) => Failure {
+                errno,
+                what: self.shown(),
+            },
+        }
+    }
+
+    fn try_exec_in_guest(
+        &self,
+        handover: OwnedFd,
+        report: &OwnedFd,
+    ) -> Result<std::convert::Infallible, Errno> {
+        /// The first descriptor that it closes; the report is the one below.
+        const OTHERS: i32 = 4;
+        let program = self.argv.first().ok_or(Errno::EINVAL)?;
+        let mut argv = vec![c"hostel".to_owned(), c_string(OsStr::new(&self.shown()))?];
+        argv.extend(
+            self.candidates(program)
+                .iter()
+                .filter_map(|path| c_string(path).ok()),
+        );
+        argv.push(c"".to_owned());
+        for argument in &self.argv {
+            argv.push(c_string(argument)?);
+        }
+        let env: Vec<CString> = self.environment()?;
+        // Above those that are placed, and closed by the execution itself.
+        let handover = open::duplicate_from(handover, OTHERS)?;
+        if self.fds.is_empty() {
+            open::duplicate_to(report.as_fd(), OTHERS - 1)?;
+            clone::close_on_exec_from(OTHERS.cast_unsigned())?;
+        } else {
+            let fds: Vec<&OwnedFd> = self.fds.iter().chain([report]).collect();
+            place(&fds)?;
+        }
+        nix::unistd::execveat(handover, c"", &argv, &env, nix::fcntl::AtFlags::AT_EMPTY_PATH)
+    }
+
+    /// The program as messages have it.
+    fn shown(&self) -> String {
+        let program = self.argv.first().map(|program| program.to_string_lossy());
+        format!("`{}`", program.unwrap_or_default())
+    }
+
+    fn environment(&self) -> Result<Vec<CString>, Errno> {
+        self.env.iter().map(|(key, value)| c_pair(key, value)).collect()
     }
 
     /// Replaces this process by hostel's init, which is sealed in memory and has no path. Returns only when that
@@ -146,6 +200,14 @@ impl Command {
         };
         dirs.map(join).collect()
     }
+}
+
+/// The handover as a sealed memory file.
+///
+/// # Errors
+/// `Unsupported` where the host forbids to execute memory files.
+pub(super) fn handover() -> Checked<OwnedFd> {
+    memfd::sealed_program(c"hostel-handover", HANDOVER)
 }
 
 fn c_string(text: &OsStr) -> Result<CString, Errno> {

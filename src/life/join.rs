@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
-use super::command::Command;
+use super::command::{self, Command};
 use super::exec::ExecRequest;
 use super::inside::Failure;
 use super::place::Place;
@@ -40,8 +40,10 @@ impl Joined {
     /// Waits until the command runs; an error when it could not.
     pub(super) fn confirm(&self, label: &str) -> Result<()> {
         let mut bytes = Vec::new();
-        let mut report = std::fs::File::from(self.report.try_clone().context(|| "duplicate")?);
+        let report = std::fs::File::from(self.report.try_clone().context(|| "duplicate")?);
+        // What comes out of a guest has an end, and is escaped.
         report
+            .take(MOST_SAID)
             .read_to_end(&mut bytes)
             .context(|| "wait for the command")?;
         let Some((head, what)) = bytes.split_first_chunk::<4>() else {
@@ -49,7 +51,7 @@ impl Joined {
         };
         pidfd::wait(&self.child.pidfd)?;
         let errno = Errno::from_raw(i32::from_ne_bytes(*head));
-        let what = String::from_utf8_lossy(what);
+        let what = escaped(&String::from_utf8_lossy(what));
         // A failure that is no system call's carries no errno.
         let err = if errno == Errno::UnknownErrno {
             Error::new(Kind::NotFound, format!("{label}: {what}"))
@@ -72,6 +74,22 @@ impl Joined {
     }
 }
 
+/// The longest reason of a process that was sent in.
+const MOST_SAID: u64 = 8 << 10;
+
+/// Text without control characters, whoever wrote it.
+fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_debug());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// Sends a process into `place`, which waits for nobody: [`Joined::confirm`] tells whether its command runs.
 pub(super) fn join(place: &Place, request: &ExecRequest, streams: Streams) -> Result<Joined> {
     let (report, report_write) = crate::sys::file::pipe()?;
@@ -80,6 +98,7 @@ pub(super) fn join(place: &Place, request: &ExecRequest, streams: Streams) -> Re
         place,
         request,
         streams: Some(streams),
+        handover: Some(command::handover()?),
     };
     let cgroup = place.birth.as_ref().map_or(place.group.fd(), AsFd::as_fd);
     // The child is born into the context's process namespace; this process stays where it is.
@@ -94,7 +113,7 @@ pub(super) fn join(place: &Place, request: &ExecRequest, streams: Streams) -> Re
         if nix::unistd::read(&go_read, &mut word) != Ok(1) {
             return 125;
         }
-        let Failure { errno, what } = inner.enter();
+        let Failure { errno, what } = inner.enter(&report_write);
         let mut bytes = (errno as i32).to_ne_bytes().to_vec();
         bytes.extend(what.as_bytes());
         let _ = nix::unistd::write(&report_write, &bytes);
@@ -131,17 +150,19 @@ struct Inner<'a> {
     place: &'a Place,
     request: &'a ExecRequest,
     streams: Option<Streams>,
+    /// What executes the command.
+    handover: Option<OwnedFd>,
 }
 
 impl Inner<'_> {
     /// Joins the guest and runs the command. Returns only when that failed.
-    fn enter(&mut self) -> Failure {
-        match self.try_enter() {
+    fn enter(&mut self, report: &OwnedFd) -> Failure {
+        match self.try_enter(report) {
             Ok(failure) | Err(failure) => failure,
         }
     }
 
-    fn try_enter(&mut self) -> Result<Failure, Failure> {
+    fn try_enter(&mut self, report: &OwnedFd) -> Result<Failure, Failure> {
         let at = |what: &'static str| {
             move |errno| Failure {
                 errno,
@@ -156,7 +177,7 @@ impl Inner<'_> {
         if place.has_users {
             clone::become_user(0, 0, &[]).map_err(at("become its root"))?;
         }
-        // It was undumpable before, and to change ids makes it so again; nothing may make it dumpable before exec.
+        // Still undumpable (`become_user` sees to it), and nothing may make it dumpable before exec.
         nix::unistd::chdir(c"/").map_err(at("enter its root"))?;
 
         let root = nix::fcntl::open(
@@ -224,8 +245,8 @@ impl Inner<'_> {
             })?;
         }
         clone::reset_signals();
-        clone::close_on_exec_from(3)?;
-        Ok(command.exec())
+        let handover = self.handover.take().ok_or(Errno::EBADF)?;
+        Ok(command.exec_in_guest(handover, report))
     }
 
     fn command(&self, user: &users::User) -> Command {

@@ -165,7 +165,7 @@ pub fn set_dumpable(is_dumpable: bool) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// Becomes user and group `uid`, `gid` with no supplementary groups.
+/// Becomes user and group `uid`, `gid`, in `groups`, and undumpable.
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
     // The raw calls: glibc's wrappers would signal other threads, of which there are none.
     // SAFETY: setgroups(2) reads `groups.len()` ids from a valid slice.
@@ -173,7 +173,9 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
     // SAFETY: setresgid(2) takes three numbers.
     Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
     // SAFETY: setresuid(2) takes three numbers.
-    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
+    // The kernel makes a process whose ids change what the host's `fs.suid_dumpable` says, which may be dumpable.
+    set_dumpable(false)
 }
 
 /// Every signal as a new process expects it: default dispositions, none blocked.

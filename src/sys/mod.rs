@@ -9,6 +9,7 @@ pub mod caps;
 pub mod cgroup;
 pub mod clone;
 pub mod command;
+pub mod effective;
 pub mod file;
 pub mod fork;
 pub mod fsid;

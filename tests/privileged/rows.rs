@@ -29,10 +29,12 @@ rows! {
     11 row_11_archives, 12 row_12_text, 13 row_13_tiocsti, 14 row_14_capabilities, 15 row_15_uids, 16 row_16_joiner,
     17 row_17_handles, 18 row_18_devices, 19 row_19_helpers, 20 row_20_release_agent, 21 row_21_abstract_sockets,
     22 row_22_surface, 23 row_23_setuid, 24 row_24_cgroup, 25 row_25_ranges, 26 row_26_spoofing, 27 row_27_chroot,
-    28 row_28_signals, 29 row_29_exhaustion, 30 row_30_tools;
+    28 row_28_signals, 30 row_30_tools;
+    [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] within 150 => row_29_exhaustion,
     [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] within 300 => two_hundred_starts_against_a_swapper,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] within 180 => a_mask_that_fails_is_fatal,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] => a_joiner_held_before_exec_shows_nothing,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] => a_joiner_is_undumpable_whatever_the_host_says,
     [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] within 240 => whoever_is_killed_leaves_nothing,
     [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] => when_both_are_killed_gc_takes_it_away,
     [Root, Cgroup2, Bpf, Verb("selftest"), Busybox] => a_users_guests_go_on_beside_it,
@@ -63,6 +65,12 @@ fn row(world: &World, number: u8) {
     let out = selftest(world, &["--row", &number.to_string()]).code(0);
     let is_closed = out.stdout.starts_with(&format!("{number:>2}  ")) && out.stdout.contains(": ok: ");
     assert!(is_closed && out.stdout.lines().count() == 1, "{out}");
+}
+
+/// On this host all of it can be taken.
+fn row_29_exhaustion(world: &World) {
+    let out = selftest(world, &["--row", "29"]).code(0);
+    out.stdout_has(": ok: ").stdout_has("also when it has taken all inotify instances, message queues, pending signals");
 }
 
 fn two_hundred_starts_against_a_swapper(world: &World) {
@@ -131,6 +139,20 @@ fn a_joiner_held_before_exec_shows_nothing(world: &World) {
     assert!(seen.is_empty(), "{said}");
     drop(held);
     destroy(world, "web");
+}
+
+/// With `fs.suid_dumpable` at 1 a process whose ids change is dumpable: one that comes in must not be.
+fn a_joiner_is_undumpable_whatever_the_host_says(world: &World) {
+    struct Setting(String);
+    impl Drop for Setting {
+        fn drop(&mut self) {
+            fs::write(SUID_DUMPABLE, &self.0).unwrap();
+        }
+    }
+    const SUID_DUMPABLE: &str = "/proc/sys/fs/suid_dumpable";
+    let _setting = Setting(fs::read_to_string(SUID_DUMPABLE).unwrap());
+    fs::write(SUID_DUMPABLE, "1").unwrap();
+    a_joiner_held_before_exec_shows_nothing(world);
 }
 
 /// A self-test whose guests run, and its two processes.

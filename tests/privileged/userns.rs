@@ -14,6 +14,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => its_root_is_the_hosts_with_fewer_capabilities,
     [Root, Cgroup2, Bpf, Verb("apply"), Debian] within 420 => calls_that_would_be_the_hosts_are_refused,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => no_program_of_hostels_can_be_overwritten,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => what_executes_a_program_of_its_own_is_not_the_hosts,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => settings_of_the_kernel_cannot_be_written,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => signals_reach_its_own_processes_alone,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => devices_are_out_of_reach,
@@ -120,6 +121,20 @@ fn no_program_of_hostels_can_be_overwritten(world: &World) {
     assert_eq!(hash(&binary), before);
     // Its own busybox, which other processes run, cannot be written while they do.
     assert_eq!(sh(world, "cat /written 2>/dev/null; true"), "");
+    destroy(world, "web");
+}
+
+/// A script whose interpreter is whatever executes it (CVE-2019-5736): were that hostel's program, its file could be opened
+/// while it runs and be written when it has ended. 126 is what the handover says to that, and nothing else does.
+fn what_executes_a_program_of_its_own_is_not_the_hosts(world: &World) {
+    running(world, "web", 0, SHARED);
+    sh(world, "printf '#!/proc/self/exe --version\n' >/self; printf '#!/proc/self/exe\n' >/bare; chmod 755 /self /bare");
+    for script in ["/self", "/bare"] {
+        world.hostel(["exec", "web", "--", script]).run().code(126).stdout("").stderr("");
+    }
+    // The same by a login shell.
+    sh(world, "sed -i 's,^\\(root:.*:\\)[^:]*$,\\1/self,' /etc/passwd");
+    world.hostel(["enter", "web"]).stdin("").run().code(126).stdout("").stderr("");
     destroy(world, "web");
 }
 

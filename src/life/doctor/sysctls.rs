@@ -19,18 +19,7 @@ const fn knob(name: &'static str, each: u64, counts: &'static str) -> Knob {
     Knob { name, each, counts }
 }
 
-/// What the kernel counts of a guest's user namespace it also counts of root, who made that (`user_namespaces(7)`).
-const SHARED: [Knob; 19] = [
-    knob(
-        "fs.inotify.max_user_instances",
-        12,
-        "inotify instances of all guests together: they count as root's",
-    ),
-    knob(
-        "fs.inotify.max_user_watches",
-        128,
-        "inotify watches of all guests together: they count as root's",
-    ),
+const SHARED: [Knob; 10] = [
     knob("kernel.pid_max", 64, "process numbers of the host and all guests"),
     knob("kernel.threads-max", 64, "threads of the host and all guests"),
     knob("fs.file-max", 1024, "open files of the host and all guests"),
@@ -39,41 +28,6 @@ const SHARED: [Knob; 19] = [
         "fs.aio-max-nr",
         256,
         "requests of aio(7) of the host and all guests; a MariaDB alone asks for 2,600",
-    ),
-    knob(
-        "user.max_user_namespaces",
-        1,
-        "user namespaces that root has made",
-    ),
-    knob(
-        "user.max_pid_namespaces",
-        2,
-        "process namespaces of all guests: they count as root's",
-    ),
-    knob(
-        "user.max_mnt_namespaces",
-        2,
-        "mount namespaces of all guests: they count as root's",
-    ),
-    knob(
-        "user.max_uts_namespaces",
-        1,
-        "hostname namespaces of all guests: they count as root's",
-    ),
-    knob(
-        "user.max_ipc_namespaces",
-        1,
-        "IPC namespaces of all guests: they count as root's",
-    ),
-    knob(
-        "user.max_cgroup_namespaces",
-        2,
-        "cgroup namespaces of all guests: they count as root's",
-    ),
-    knob(
-        "user.max_net_namespaces",
-        1,
-        "network namespaces of all guests with a private network or none",
     ),
     knob(
         "net.ipv4.neigh.default.gc_thresh3",
@@ -102,8 +56,26 @@ const SHARED: [Knob; 19] = [
     ),
 ];
 
-/// Settings whose limit each guest, or each of its processes, has by itself: how much a guest wants of it.
-const OWN: [Knob; 4] = [
+/// Settings whose limit each guest, or each of its processes, has by itself: how much a guest wants of it. What the kernel
+/// counts for who made a user namespace (`namespaces(7)`) counts for the guest's own first user (`sys::effective`), but
+/// for a guest without one, which uses what the host's root has.
+const OWN: [Knob; 12] = [
+    knob(
+        "fs.inotify.max_user_instances",
+        12,
+        "inotify instances of each guest; those with `userns = false` share root's",
+    ),
+    knob(
+        "fs.inotify.max_user_watches",
+        128,
+        "inotify watches of each guest; those with `userns = false` share root's",
+    ),
+    knob("user.max_user_namespaces", 1, "user namespaces of each guest"),
+    knob("user.max_pid_namespaces", 2, "process namespaces of each guest"),
+    knob("user.max_mnt_namespaces", 2, "mount namespaces of each guest"),
+    knob("user.max_uts_namespaces", 1, "hostname namespaces of each guest"),
+    knob("user.max_ipc_namespaces", 1, "IPC namespaces of each guest"),
+    knob("user.max_cgroup_namespaces", 2, "cgroup namespaces of each guest"),
     knob("fs.mount-max", 256, "mounts of each guest"),
     knob("fs.nr_open", 65_536, "open files of each process"),
     knob(
@@ -194,14 +166,11 @@ mod tests {
 
     #[test]
     fn a_low_setting_is_told_with_the_number_of_guests_and_the_line() {
-        let found = of("fs.inotify.max_user_instances", "128\n", 1000).unwrap();
+        let found = of("kernel.pty.max", "40\n", 1000).unwrap();
         assert_eq!((found.state, found.guests), (State::Limited, Some(10)));
-        assert_eq!(
-            found.sysctl.as_deref(),
-            Some("fs.inotify.max_user_instances = 16384")
-        );
-        assert!(found.found.starts_with("128: 10 guests; "), "{}", found.found);
-        let found = of("fs.inotify.max_user_instances", "128\n", 10).unwrap();
+        assert_eq!(found.sysctl.as_deref(), Some("kernel.pty.max = 4096"));
+        assert!(found.found.starts_with("40: 10 guests; "), "{}", found.found);
+        let found = of("kernel.pty.max", "40\n", 10).unwrap();
         assert_eq!(
             (found.state, found.guests, found.hint),
             (State::Ok, Some(10), None)

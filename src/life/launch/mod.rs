@@ -37,6 +37,8 @@ struct Launch<'a> {
     /// Whether the owners on its root are mapped already, which is so of layers.
     is_root_mapped: bool,
     mounts: Vec<(OwnedFd, Option<Attr>)>,
+    /// The host's number of the first id of its user namespace, who owns it.
+    owner: Option<u32>,
     child: Option<Waiting>,
 }
 
@@ -103,6 +105,7 @@ impl<'a> Launch<'a> {
             root: None,
             is_root_mapped: false,
             mounts: Vec::new(),
+            owner: None,
             child: None,
         }
     }

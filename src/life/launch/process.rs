@@ -14,6 +14,7 @@ use crate::life::inside::Inside;
 use crate::life::{KEEPER, PAYLOAD, filter, init_config};
 use crate::plan::{Program, Step};
 use crate::sys::cgroup::Group;
+use crate::sys::effective::{self, Acting};
 use crate::sys::mount::{self, Attr};
 use crate::sys::seccomp::Filter;
 use crate::sys::{clone, pidfd, terminal};
@@ -55,6 +56,10 @@ impl Launch<'_> {
     }
 
     pub(super) fn spawn(&mut self, isolate: Isolate, steps: &[Step], command: &Command) -> Result<()> {
+        // The kernel counts what its user namespace uses for whoever makes that, too: so it is made as its own first user.
+        if isolate.user {
+            self.owner = Some(self.number()?.id_base());
+        }
         let mut inside = self.inside(isolate, steps, command)?;
         let (words, go) = crate::sys::file::pipe()?;
         inside.words = Some(words);
@@ -72,11 +77,14 @@ impl Launch<'_> {
             let owner = if isolate.user { self.number()?.id_base() } else { 0 };
             inside.payload = Some(group.delegate(PAYLOAD, owner)?);
         }
+        let acting = self.as_owner()?;
         let child = clone::spawn(flags(isolate), cgroup, || {
             // Its copy of the writing end goes, so that hostel's death is seen as end of file.
             let _ = nix::unistd::close(go.as_raw_fd());
             child(&report_write, &mut inside)
-        })?;
+        });
+        drop(acting);
+        let child = child?;
         let pid = child.pid;
         self.child = Some(Waiting { child, go, report });
         // v1 hierarchies know no birth: it is moved while it waits, before it can make another process.
@@ -88,6 +96,12 @@ impl Launch<'_> {
             (Some(group), Some(limits)) => group.attach_limited(pid, limits),
             _ => Ok(()),
         }
+    }
+
+    /// Acts, until it is dropped, as the owner of the process's user namespace, where that has one of its own.
+    pub(super) fn as_owner(&self) -> Result<Option<Acting>> {
+        let acting = self.owner.map(effective::act_as).transpose();
+        acting.context(|| "act as the owner of its user namespace")
     }
 
     /// Waits until the program runs or a step has failed, and takes its terminal on the way.

@@ -105,7 +105,7 @@ impl Launch<'_> {
                 map_owner(tree, mount, *first_id)?;
             }
             Step::MapIds(xid) => clone::map_ids(self.waiting()?.child.pid, xid.id_base(), Xid::IDS)?,
-            Step::MapOwners => self.map_owners()?,
+            Step::MapOwners => self.map_owners_of_all()?,
             Step::Cable(cable) => {
                 let xid = self.number()?;
                 let netns = namespace_of(self.waiting()?.child.pid)?;
@@ -118,8 +118,15 @@ impl Launch<'_> {
                 self.routes.open()?.create_veth(&veth, netns.as_fd())?;
                 self.undo.push(Undo::Cable(xid));
             }
-            Step::Rlimit(kind, limit) => rlimit::set(Some(self.waiting()?.child.pid), *kind, *limit)?,
-            Step::Nice(nice) => rlimit::set_nice(self.waiting()?.child.pid, *nice)?,
+            // Its ids are no longer root's: who may do this without CAP_SYS_RESOURCE and CAP_SYS_NICE is the owner.
+            Step::Rlimit(kind, limit) => {
+                let _acting = self.as_owner()?;
+                rlimit::set(Some(self.waiting()?.child.pid), *kind, *limit)?;
+            }
+            Step::Nice(nice) => {
+                let _acting = self.as_owner()?;
+                rlimit::set_nice(self.waiting()?.child.pid, *nice)?;
+            }
             other => return Err(internal(&format!("`{other}` is no step of the host's"))),
         }
         Ok(())
@@ -182,7 +189,7 @@ impl Launch<'_> {
 
     /// Maps the owners of what was opened, now that the user namespace has its ids. The descriptors are shared
     /// with the waiting process, so what is mapped here is mapped there.
-    fn map_owners(&mut self) -> Result<()> {
+    fn map_owners_of_all(&mut self) -> Result<()> {
         let userns = idmap::of(self.waiting()?.child.pid)?;
         if let Some(root) = &self.root
             && !self.is_root_mapped

@@ -115,6 +115,15 @@ fn binary(arena: &Arena<'_>) -> Result<Verdict> {
         written.is_empty(),
         format!("a program is opened for writing: {written}"),
     );
+    // 126 is what the handover says to its being run again; the host's program would have more to say.
+    let again = arena.exec("c", &["/bin/evil"])?;
+    found.expect(
+        again.code == 126 && again.stdout.is_empty() && again.stderr.is_empty(),
+        format!(
+            "`#!/proc/self/exe` runs the host's program: {} {}",
+            again.code, again.stderr
+        ),
+    );
     found.expect(hash()? == before, "hostel's own program has changed");
     Ok(found.verdict(format!(
         "hostel's program is what it was; {} processes on their way in were looked at",

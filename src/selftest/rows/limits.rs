@@ -5,9 +5,9 @@ use std::fs;
 use nix::errno::Errno;
 
 use crate::error::{Context as _, Result};
-use crate::selftest::arena::{Arena, eventually};
+use crate::selftest::arena::Arena;
 use crate::selftest::command::Output;
-use crate::selftest::script::Arg::{M, N, R, S};
+use crate::selftest::script::Arg::{N, R, S};
 use crate::selftest::script::Script;
 use crate::selftest::{Found, Row, Verdict, control};
 
@@ -15,7 +15,7 @@ const CWD: i64 = -100;
 const WRONLY: i64 = 1;
 
 /// What every row here needs: a host that can hold a guest to a number of processes and an amount of memory.
-fn cannot(applied: &Output) -> Option<Verdict> {
+pub(super) fn cannot(applied: &Output) -> Option<Verdict> {
     let is_missing = applied.code != 0 && applied.stderr.contains("controller");
     is_missing.then(|| {
         Verdict::Skipped(format!(
@@ -131,89 +131,4 @@ fn cgroup(arena: &Arena<'_>) -> Result<Verdict> {
         arena.destroy("c")?;
     }
     Ok(found.verdict("limits are what they were, and nobody has moved"))
-}
-
-pub(super) const EXHAUSTION: Row = Row {
-    number: 29,
-    name: "resource exhaustion",
-    tries: "a small guest takes all processes, memory, descriptors, inotify instances and pipe buffers that it can get, beside another",
-    attempt: exhaustion,
-};
-
-fn exhaustion(arena: &Arena<'_>) -> Result<Verdict> {
-    arena.standing()?;
-    let image = arena.image()?.to_owned();
-    let applied = arena.apply(
-        "c",
-        2,
-        &image,
-        "limits = { memory = \"48M\", swap = \"0\", pids = 60, nofile = 256 },",
-    )?;
-    if let Some(verdict) = cannot(&applied) {
-        return Ok(verdict);
-    }
-    applied.ok()?;
-    let mut found = Found::new();
-    let mut goes_on = |what: &str| -> Result<()> {
-        let said = arena.sh(
-            "b",
-            "for n in 1 2 3 4 5; do true & done; wait; echo $((6 * 7)) >/tmp/x && cat /tmp/x",
-        )?;
-        found.expect(
-            said.stdout == "42\n",
-            format!("another guest stands still: {what}"),
-        );
-        Ok(())
-    };
-    {
-        let bomb = arena.hostel([
-            "exec",
-            "c",
-            "--",
-            "sh",
-            "-c",
-            "for n in $(seq 300); do sleep 1000 & done; wait",
-        ]);
-        let _bomb = bomb.spawn()?;
-        control(
-            eventually(|| Ok(arena.processes("c")? >= 56))?,
-            "to use all processes",
-        )?;
-        goes_on("processes")?;
-    }
-    arena.hostel(["stop", "--kill", "c"]).run()?.ok()?;
-    arena.hostel(["start", "c"]).run()?.ok()?;
-    // Reads a line that never ends, into memory.
-    let hog = arena.sh("c", "tail /dev/zero")?;
-    control(hog.code == 137, "to be killed for memory")?;
-    goes_on("memory")?;
-    let fill = arena.sh("c", "dd if=/dev/zero of=/dev/shm/fill bs=1M count=96")?;
-    control(fill.code != 0, "to fill shared memory")?;
-    goes_on("shared memory")?;
-    arena.sh(
-        "c",
-        "rm -f /dev/shm/fill; dd if=/dev/zero of=/dev/fill bs=64k count=4",
-    )?;
-
-    let mut script = Script::new();
-    let files = script.each("descriptors", (1, 5_000), "openat", &[N(CWD), S("/"), N(0)])?;
-    let said = arena.attack("c", &script)?;
-    let held = said.of(files).is_ok_and(|count| (1..256).contains(&count));
-    let mut script = Script::new();
-    let pipes = script.each("pipes", (1, 5_000), "pipe2", &[M(0), N(0)])?;
-    let few_pipes = arena
-        .attack("c", &script)?
-        .of(pipes)
-        .is_ok_and(|count| (1..128).contains(&count));
-    let mut script = Script::new();
-    let watches = script.each("inotify", (1, 5_000), "inotify_init1", &[N(0)])?;
-    let few_watches = arena
-        .attack("c", &script)?
-        .of(watches)
-        .is_ok_and(|count| (1..256).contains(&count));
-    goes_on("descriptors")?;
-    found.expect(held, "descriptors are not limited");
-    found.expect(few_pipes, "pipes are not limited");
-    found.expect(few_watches, "inotify instances are not limited");
-    Ok(found.verdict("the guest gets what its limits say, and the one beside it goes on; inotify instances are counted for all guests together"))
 }

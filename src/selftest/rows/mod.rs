@@ -1,5 +1,6 @@
 //! The rows, in order; each file has those that belong together.
 
+mod exhaustion;
 mod ids;
 mod input;
 mod joining;
@@ -45,7 +46,7 @@ pub static ROWS: &[Row] = &[
     network::SPOOF,
     root::CHROOT,
     ids::SIGNALS,
-    limits::EXHAUSTION,
+    exhaustion::EXHAUSTION,
     tree::TOOLS,
 ];
 
