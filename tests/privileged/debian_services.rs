@@ -32,6 +32,7 @@ pub(crate) fn image_packages() -> Vec<Vec<String>> {
     let names = PACKAGES.split(',').map(|name| name.trim().trim_matches('"').to_owned());
     // The plain one is for `crash::build_of_debian_can_be_killed`.
     let mut sets = vec![vec![], names.collect(), OPENRC.map(str::to_owned).into()];
+    sets.push(crate::debian_work::packages());
     sets.extend(crate::image::packages());
     sets
 }

@@ -51,6 +51,7 @@ files! {
     cli_primitives,
     crash,
     debian_services,
+    debian_work,
     docs,
     enter,
     faults,
