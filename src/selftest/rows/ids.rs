@@ -48,20 +48,41 @@ fn as_stranger(program: &Path) -> Result<String> {
     }
 }
 
+/// Directories where every user of a host comes, and where nothing is that the self-test needs.
+const OPEN: [&str; 3] = ["/mnt", "/srv", "/media"];
+
+/// The first of [`OPEN`] that may be covered: the state, and with it the guests of this test, can lie below one.
+fn open_directory(arena: &Arena<'_>) -> Result<&'static Path> {
+    let program = std::env::current_exe().context(|| "look for this program")?;
+    let state = arena.image()?.canonicalize().context(|| "look for the state")?;
+    let is_free = |at: &&Path| at.is_dir() && !state.starts_with(at) && !program.starts_with(at);
+    OPEN.iter().map(Path::new).find(is_free).ok_or_else(|| {
+        Error::new(
+            Kind::Unsupported,
+            format!(
+                "hostel or its state lies below each of {}, or they are not there",
+                OPEN.join(", ")
+            ),
+        )
+    })
+}
+
 fn setuid(arena: &Arena<'_>) -> Result<Verdict> {
-    // Where every user of the host comes, as /srv is; but seen by this self-test alone.
-    let open = fs::File::open("/mnt").context(|| "open `/mnt`")?;
+    // Where every user of the host comes; but seen by this self-test alone.
+    let at = open_directory(arena)?;
+    let open = fs::File::open(at).context(|| format!("open `{}`", at.display()))?;
     let options = [(c"mode", Some(c"0755")), (c"size", Some(c"16m"))];
     let shared = mount::new_fs(c"tmpfs", &options, Attr::default()).context(|| "mount a tmpfs")?;
-    mount::attach(shared, open).context(|| "mount a tmpfs on `/mnt`")?;
-    let result = setuid_with(arena);
+    mount::attach(shared, open).context(|| format!("mount a tmpfs on `{}`", at.display()))?;
+    let result = setuid_with(arena, at);
     // Seen nowhere else, and gone with this process at the latest.
-    nix::mount::umount2("/mnt", nix::mount::MntFlags::MNT_DETACH).context(|| "unmount `/mnt`")?;
+    nix::mount::umount2(at, nix::mount::MntFlags::MNT_DETACH)
+        .context(|| format!("unmount `{}`", at.display()))?;
     result
 }
 
-fn setuid_with(arena: &Arena<'_>) -> Result<Verdict> {
-    let program = Path::new("/mnt/su");
+fn setuid_with(arena: &Arena<'_>, at: &Path) -> Result<Verdict> {
+    let program = &at.join("su");
     fs::copy(arena.image()?.join("attack"), program).context(|| "copy a program")?;
     fs::set_permissions(program, fs::Permissions::from_mode(0o4755))
         .context(|| "make a program set-user-ID")?;
@@ -96,19 +117,21 @@ fn setuid_with(arena: &Arena<'_>) -> Result<Verdict> {
     arena.destroy("c")?;
 
     // The guest's root is the volume's root, and the volume is where a user of the host comes.
-    fs::create_dir("/mnt/shared").context(|| "make a volume")?;
-    let volume = "mounts = { { source = \"/mnt/shared\", target = \"/volume\" } },";
+    let shared = at.join("shared");
+    fs::create_dir(&shared).context(|| "make a volume")?;
+    let shared = shared.display().to_string();
+    let volume = format!("mounts = {{ {{ source = \"{shared}\", target = \"/volume\" }} }},");
     let image = arena.image()?.to_owned();
-    let applied = arena.apply("c", 2, &image, volume)?;
+    let applied = arena.apply("c", 2, &image, &volume)?;
     if applied.code == 0 {
         arena.sh("c", "cp /attack /volume/su && chmod 4755 /volume/su")?;
-        let said = as_stranger(Path::new("/mnt/shared/su"))?;
+        let said = as_stranger(&Path::new(&shared).join("su"))?;
         found.expect(
             said != GAINED,
             "a user of the host is root by a program that the guest's root has put on a volume",
         );
     } else {
-        let is_told = applied.stderr.contains("/mnt/shared");
+        let is_told = applied.stderr.contains(&shared);
         found.expect(
             is_told,
             format!("the volume is refused without a word of it: {}", applied.stderr),
