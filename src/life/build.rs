@@ -62,7 +62,7 @@ fn make(
     let xid = xid::allocate(&host.layout, name, spec.xid, &ids::taken()?)?;
     let prepared = image::prepare(&host.layout, &spec.image, &spec.packages, progress)?;
     let files = install(host, spec, &prepared, hooks, progress)?;
-    let inside = files::open_as(&host.layout, name, &files, Access::Write)?;
+    let inside = files::open_as(&host.layout, name, &files, Access::Write)?.flushed_later();
     fill::fill(&inside, spec, progress)?;
     drop(inside);
     let applied = Applied {
@@ -73,7 +73,7 @@ fn make(
         hostel: env!("CARGO_PKG_VERSION").to_owned(),
         started: None,
     };
-    state::write(&host.layout, name, &applied)?;
+    state::write_with_files(&host.layout, name, &applied)?;
     Ok(applied)
 }
 

@@ -70,7 +70,7 @@ fn make(host: &Host, spec: Spec, archive: Archive, progress: &dyn Progress) -> R
         hostel: env!("CARGO_PKG_VERSION").to_owned(),
         started: None,
     };
-    state::write(layout, &applied.spec.name, &applied)?;
+    state::write_with_files(layout, &applied.spec.name, &applied)?;
     Ok(applied)
 }
 

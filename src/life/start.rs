@@ -51,7 +51,7 @@ pub(super) fn start_locked(host: &Host, name: &GuestName, hooks: &dyn HookRunner
         return Err(err.context(format!("start `{name}`")));
     }
     applied.started = Some(applied.spec.clone());
-    let finished = state::write(&host.layout, name, &applied)
+    let finished = state::write_started(&host.layout, name, &applied)
         .and_then(|()| run_hook(hooks, &applied, HookMoment::PostStart));
     finished.map_err(|err| match stop::kill_and_clear(host, &applied) {
         Ok(()) => err,

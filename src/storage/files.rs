@@ -178,17 +178,31 @@ pub fn read_in(home: &Path) -> Result<Files> {
 /// Writes it into a guest's directory, in one step.
 pub fn write(dir: &Path, files: &Files) -> Result<()> {
     let path = dir.join("files.json");
-    if *files == Files::Dir {
+    match text(files, &path)? {
+        // With the layers that it names, some of which may just have been made.
+        Some(text) => state::replace_as(&path, &text, state::Durable::WithAllBefore),
         // As guests are that were made before there was a choice.
-        return match fs::remove_file(&path) {
+        None => match fs::remove_file(&path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other.context(|| format!("remove `{}`", path.display())),
-        };
+        },
+    }
+}
+
+/// The same into a directory that nobody knows of yet: who makes it known flushes it.
+pub fn put(dir: &Path, files: &Files) -> Result<()> {
+    let path = dir.join("files.json");
+    text(files, &path)?.map_or(Ok(()), |text| state::put(&path, &text))
+}
+
+fn text(files: &Files, path: &Path) -> Result<Option<Vec<u8>>> {
+    if *files == Files::Dir {
+        return Ok(None);
     }
     let mut text = serde_json::to_vec_pretty(files)
         .map_err(|err| Error::new(Kind::Internal, format!("write `{}`", path.display())).with_source(err))?;
     text.push(b'\n');
-    state::replace(&path, &text)
+    Ok(Some(text))
 }
 
 /// What may be done with a tree that was opened.

@@ -27,6 +27,8 @@ pub struct Inside {
     label: String,
     /// What the guest's id 0 is on the host, seen through this tree.
     owner: u32,
+    /// Whether each file that is written is on the disk before it is in its place.
+    flushes: bool,
 }
 
 /// What a mount target is.
@@ -77,6 +79,7 @@ impl Inside {
             root,
             label,
             owner: 0,
+            flushes: true,
         }
     }
 
@@ -84,7 +87,21 @@ impl Inside {
     /// still said in the guest's ids.
     pub fn of_running(root: OwnedFd, label: impl Into<String>, owner: u32) -> Self {
         let label = label.into();
-        Self { root, label, owner }
+        Self {
+            root,
+            label,
+            owner,
+            flushes: true,
+        }
+    }
+
+    /// The same of a guest that is just being made: who makes it known flushes all of it at once.
+    #[must_use]
+    pub fn flushed_later(self) -> Self {
+        Self {
+            flushes: false,
+            ..self
+        }
     }
 
     /// Makes something as the tree's root.
@@ -119,7 +136,9 @@ impl Inside {
             // In this order: a change of the owner takes the set-id bits away (`chown(2)`).
             fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
             fchmod(&file, Mode::from_bits_truncate(mode & 0o7777))?;
-            fsync(&file)?;
+            if self.flushes {
+                fsync(&file)?;
+            }
             renameat(&dir, &temporary, &dir, name)
         };
         write().map_err(|errno| {

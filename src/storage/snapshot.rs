@@ -130,22 +130,22 @@ pub fn create(
         progress,
     })?;
     drop(source);
-    files::write(&made, &done.files)?;
+    files::put(&made, &done.files)?;
     let created = now.format(&Rfc3339).unwrap_or_default();
     let text = serde_json::to_vec(&Written { created })
         .map_err(|err| Error::new(Kind::Internal, "write a snapshot's date").with_source(err))?;
-    state::replace(&made.join("snapshot.json"), &text)?;
-    if done.is_bulk {
-        let opened = File::open(&made).context(|| format!("open `{}`", made.display()))?;
-        nix::unistd::syncfs(&opened).context(|| "write the snapshot to the disk")?;
-    }
+    state::put(&made.join("snapshot.json"), &text)?;
+    let opened = File::open(&made).context(|| format!("open `{}`", made.display()))?;
+    nix::unistd::syncfs(&opened).context(|| "write the snapshot to the disk")?;
     match DirBuilder::new().mode(0o700).create(&dir) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
             return Err(Error::io(format!("make `{}`", dir.display()), err));
         }
         _ => {}
     }
-    fs::rename(&made, &place).context(|| format!("move into `{}`", place.display()))?;
+    fs::rename(&made, &place)
+        .and_then(|()| File::open(&dir)?.sync_all())
+        .context(|| format!("move into `{}`", place.display()))?;
     drop(done.holds);
     Ok(label)
 }

@@ -88,8 +88,33 @@ pub fn read(layout: &Layout, name: &GuestName) -> Result<Option<Applied>> {
     Ok(Some(applied))
 }
 
+/// What is on the disk when a file has been replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// The file, and that it is in its place.
+    Yes,
+    /// The same, and before it everything that was ever written to this file system: one flush instead of one a file.
+    WithAllBefore,
+    /// The file, in its place or not yet: after a power failure it is the old one or the new one.
+    Atomic,
+}
+
 /// Replaces what was applied to the guest. Its directory is made when missing.
 pub fn write(layout: &Layout, name: &GuestName, applied: &Applied) -> Result<()> {
+    write_as(layout, name, applied, Durable::Yes)
+}
+
+/// The same for a guest that was just made: none of its files, which nobody has flushed, is younger on the disk.
+pub fn write_with_files(layout: &Layout, name: &GuestName, applied: &Applied) -> Result<()> {
+    write_as(layout, name, applied, Durable::WithAllBefore)
+}
+
+/// The same where only [`Applied::started`] is new: after a power failure nothing runs, and the old one does as well.
+pub fn write_started(layout: &Layout, name: &GuestName, applied: &Applied) -> Result<()> {
+    write_as(layout, name, applied, Durable::Atomic)
+}
+
+fn write_as(layout: &Layout, name: &GuestName, applied: &Applied, durable: Durable) -> Result<()> {
     let path = layout.spec(name);
     let written = Written {
         format: FORMAT,
@@ -105,7 +130,7 @@ pub fn write(layout: &Layout, name: &GuestName, applied: &Applied) -> Result<()>
         }
         _ => {}
     }
-    replace(&path, &text)
+    replace_as(&path, &text, durable)
 }
 
 /// Forgets what was applied; the guest is not listed any more. It is no error when nothing was.
@@ -194,16 +219,23 @@ fn damaged(path: &Path, what: &str) -> Error {
 /// Writes a sibling, makes it durable, renames it over `path`, and makes the rename durable. For its owner alone:
 /// a specification carries secrets.
 pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
+    replace_as(path, text, Durable::Yes)
+}
+
+/// The same with more or less on the disk afterwards.
+pub(super) fn replace_as(path: &Path, text: &[u8], durable: Durable) -> Result<()> {
     let sibling = path.with_extension(format!("{}.new", scratch::unique()));
     let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&sibling)?;
+        let mut file = create(&sibling)?;
         file.write_all(text)?;
-        file.sync_all()?;
+        match durable {
+            Durable::WithAllBefore => nix::unistd::syncfs(&file)?,
+            Durable::Yes | Durable::Atomic => file.sync_all()?,
+        }
         fs::rename(&sibling, path)?;
+        if durable == Durable::Atomic {
+            return Ok(());
+        }
         let parent = path.parent().unwrap_or(Path::new("/"));
         File::open(parent)?.sync_all()
     };
@@ -213,6 +245,21 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&sibling);
     }
     written.context(|| format!("write `{}`", path.display()))
+}
+
+/// Writes a new file into a directory that nobody knows of yet. Who makes it known flushes it.
+pub(super) fn put(path: &Path, text: &[u8]) -> Result<()> {
+    create(path)
+        .and_then(|mut file| file.write_all(text))
+        .context(|| format!("write `{}`", path.display()))
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]

@@ -33,10 +33,9 @@ impl Driver for Btrfs {
     }
 
     fn make(&self, job: &Job<'_>) -> Result<Made> {
-        let made = |devices_skipped, is_bulk| Made {
+        let made = |devices_skipped| Made {
             files: Files::Btrfs,
             devices_skipped,
-            is_bulk,
             holds: Vec::new(),
         };
         if let Some(of) = subvolume(job) {
@@ -45,7 +44,7 @@ impl Driver for Btrfs {
                 job.progress
                     .stage(&format!("taking the snapshot for {}", job.name));
                 match btrfs::snapshot(&of, open(job.place)?, OsStr::new("rootfs")) {
-                    Ok(()) => return Ok(made(0, false)),
+                    Ok(()) => return Ok(made(0)),
                     // Images may be kept elsewhere: then it is a copy.
                     Err(Errno::EXDEV) => {}
                     Err(errno) => {
@@ -58,7 +57,7 @@ impl Driver for Btrfs {
         btrfs::create(open(job.place)?, OsStr::new("rootfs"))
             .context(|| format!("make the subvolume `{}`", subvolume.display()))?;
         let copied = copy(job, &subvolume)?;
-        Ok(made(copied.devices_skipped, true))
+        Ok(made(copied.devices_skipped))
     }
 }
 

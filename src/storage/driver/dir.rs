@@ -23,7 +23,6 @@ impl Driver for Dir {
         Ok(Made {
             files: Files::Dir,
             devices_skipped: copied.devices_skipped,
-            is_bulk: true,
             holds: Vec::new(),
         })
     }

@@ -78,8 +78,6 @@ pub struct Made {
     pub files: Files,
     /// What of a copy could not be taken along.
     pub devices_skipped: u64,
-    /// Whether data was copied that is not on the disk yet.
-    pub is_bulk: bool,
     /// Layers and images that stay until the guest refers to them.
     pub holds: Vec<Hold>,
 }

@@ -81,7 +81,6 @@ fn over(job: &Job<'_>, below: Vec<Below>, mut holds: Vec<Hold>) -> Result<Made> 
     Ok(Made {
         files: Files::Overlay(Stack { top, below }),
         devices_skipped: 0,
-        is_bulk: false,
         holds,
     })
 }
@@ -93,7 +92,6 @@ fn copied(job: &Job<'_>) -> Result<Made> {
     let made = over(job, vec![Below::Layer(id)], vec![hold])?;
     Ok(Made {
         devices_skipped: copied.devices_skipped,
-        is_bulk: true,
         ..made
     })
 }
@@ -130,10 +128,7 @@ fn with_copied_top(job: &Job<'_>, stack: &Stack) -> Result<Made> {
     };
     tree::copy(root(&stack.top)?, root(&copy.top)?, &options, job.progress)
         .context(|| format!("copy the layer of `{}`", job.name))?;
-    Ok(Made {
-        is_bulk: true,
-        ..made
-    })
+    Ok(made)
 }
 
 /// Whether nothing was ever written to the topmost layer.

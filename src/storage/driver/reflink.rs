@@ -46,7 +46,6 @@ impl Driver for Reflink {
         Ok(Made {
             files: Files::Reflink,
             devices_skipped: copied.devices_skipped,
-            is_bulk: true,
             holds: Vec::new(),
         })
     }

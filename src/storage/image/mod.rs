@@ -102,7 +102,7 @@ pub fn prepare(
 }
 
 /// Makes the guest's own files from the image: all of them or none. Gives how they are kept. The caller holds the
-/// guest's lock.
+/// guest's lock, and flushes them when it writes the specification that makes them a guest's.
 pub fn install(
     layout: &Layout,
     name: &GuestName,
@@ -160,8 +160,8 @@ pub fn install(
     }
     let personalised = personalise(layout, &made.files, &place, prepared, progress);
     let committed = personalised
-        .and_then(|()| files::write(&place, &made.files))
-        .and_then(|()| commit(&open(&place)?, &place, &layout.guest_dir(name), made.is_bulk));
+        .and_then(|()| files::put(&place, &made.files))
+        .and_then(|()| appear(&place, &layout.guest_dir(name)));
     let files = made.files;
     drop(made.holds);
     if committed.is_err()
@@ -174,7 +174,7 @@ pub fn install(
 }
 
 /// Makes the files of a guest by `fill`, which is given an empty directory: all of them or none. The caller holds the
-/// guest's lock.
+/// guest's lock, and flushes them as after [`install`].
 pub fn install_filled(
     layout: &Layout,
     name: &GuestName,
@@ -193,8 +193,8 @@ pub fn install_filled(
         place: &place,
         progress,
     })?;
-    files::write(&place, &made.files)?;
-    commit(&open(&place)?, &place, &layout.guest_dir(name), true)
+    files::put(&place, &made.files)?;
+    appear(&place, &layout.guest_dir(name))
 }
 
 /// Gives the new guest what it must not have in common with others.
@@ -224,7 +224,8 @@ fn personalise(
     let inside = match files.stack() {
         Some(stack) => files::open_stack(layout, stack, label)?,
         None => Inside::open(&rootfs, label)?,
-    };
+    }
+    .flushed_later();
     if prepared.source.is_some() {
         identity::reset(&inside, work, progress)
     } else if inside.exists(Path::new("/etc/ssh/sshd_config"))? {
@@ -298,21 +299,23 @@ fn cached(
         let made = scratch.path().join("image");
         make_dir(&made, 0o700)?;
         build(&made)?;
-        commit(&open(&made)?, &made, &place, true)?;
+        commit(&open(&made)?, &made, &place)?;
     }
     // Whoever waits for this lock notices that its file is gone, and finds the image.
     fs::remove_file(&lock_path).context(|| format!("remove `{}`", lock_path.display()))?;
     Ok(prepared)
 }
 
+/// Puts a guest's files in their place. Files without a specification are nobody's, and swept, also after a power
+/// failure.
+fn appear(made: &Path, place: &Path) -> Result<()> {
+    fs::rename(made, place).context(|| format!("move into `{}`", place.display()))
+}
+
 /// Puts what was made in its place, durably: after a power failure it is whole or not there.
-fn commit(dir: &File, made: &Path, place: &Path, is_bulk: bool) -> Result<()> {
+fn commit(dir: &File, made: &Path, place: &Path) -> Result<()> {
     let commit = || {
-        if is_bulk {
-            nix::unistd::syncfs(dir)?;
-        } else {
-            dir.sync_all()?;
-        }
+        nix::unistd::syncfs(dir)?;
         let parent = place.parent().unwrap_or(Path::new("/"));
         if !parent.is_dir() {
             DirBuilder::new().mode(0o700).create(parent)?;
