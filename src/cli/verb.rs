@@ -156,6 +156,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     snapshots::Snapshots,
     rollback::Rollback,
     convert::Convert,
+    unify::Unify,
     export::Export,
     import::Import,
     pause::Pause,

@@ -41,7 +41,7 @@ pub fn list(layout: &Layout) -> Result<Vec<Stored>> {
         if let Files::Overlay(stack) = files::read(layout, &name)? {
             keys.extend(stack.below.into_iter().filter_map(|below| match below {
                 Below::Image(key) => Some(key),
-                Below::Layer(_) => None,
+                Below::Layer(_) | Below::Unified(_) => None,
             }));
         }
         if let Some(applied) = state::read(layout, &name)?

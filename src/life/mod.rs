@@ -42,6 +42,7 @@ pub mod stop;
 mod streams;
 pub mod sweep;
 mod tree;
+pub mod unify;
 pub mod users;
 
 pub use command::Command;

@@ -11,7 +11,7 @@ use super::stop;
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Xid};
 use crate::storage::lock::{self, Wait};
-use crate::storage::{driver, files, image, layer, state, xid};
+use crate::storage::{driver, files, image, layer, state, unify, xid};
 use crate::sys::cgroup::Group;
 use crate::sys::netlink::Netlink;
 
@@ -32,6 +32,11 @@ pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
     sweep_builds(host, &mut note)?;
     for id in layer::sweep(&host.layout)? {
         note(format!("layer `{id}`, which no guest uses"));
+    }
+    if let (files @ 1.., bytes) = unify::sweep(&host.layout)? {
+        note(format!(
+            "{files} files of the store, which no layer has ({bytes} bytes)"
+        ));
     }
     sweep_names(host, &mut note)?;
     if let Some(root) = host.existing_root()? {

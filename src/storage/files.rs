@@ -51,6 +51,8 @@ pub struct Stack {
 pub enum Below {
     /// What was the top of a guest that was cloned.
     Layer(LayerId),
+    /// A layer whose files have their content in the store (`unify::store`).
+    Unified(LayerId),
     /// An image, by its key.
     Image(String),
 }
@@ -59,7 +61,7 @@ impl Below {
     /// The directory that stands for it when it is held.
     pub fn dir(&self, layout: &Layout) -> PathBuf {
         match self {
-            Self::Layer(id) => id.dir(layout),
+            Self::Layer(id) | Self::Unified(id) => id.dir(layout),
             Self::Image(key) => layout.images().join(key),
         }
     }
@@ -67,7 +69,7 @@ impl Below {
     /// Its files.
     pub fn root(&self, layout: &Layout) -> PathBuf {
         self.dir(layout).join(match self {
-            Self::Layer(_) => "root",
+            Self::Layer(_) | Self::Unified(_) => "root",
             Self::Image(_) => "rootfs",
         })
     }
@@ -77,6 +79,7 @@ impl fmt::Display for Below {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layer(id) => write!(f, "layer:{id}"),
+            Self::Unified(id) => write!(f, "unified:{id}"),
             Self::Image(key) => write!(f, "image:{key}"),
         }
     }
@@ -88,12 +91,13 @@ impl FromStr for Below {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.split_once(':') {
             Some(("layer", id)) => id.parse().map(Self::Layer),
+            Some(("unified", id)) => id.parse().map(Self::Unified),
             Some(("image", key)) if !key.is_empty() && !key.starts_with('.') && !key.contains('/') => {
                 Ok(Self::Image(key.to_owned()))
             }
             _ => Err(Invalid::new(
                 format!("`{}` is neither a layer nor an image", text.escape_debug()),
-                "`layer:ID` or `image:KEY`",
+                "`layer:ID`, `unified:ID` or `image:KEY`",
             )),
         }
     }
@@ -125,15 +129,34 @@ impl Stack {
     /// Where the layers are, for a start.
     pub fn overlay(&self, layout: &Layout) -> Overlay {
         Overlay {
-            lower: self.below.iter().map(|below| below.root(layout)).collect(),
+            lower: self.lower(layout),
             upper: self.top.dir(layout),
         }
+    }
+
+    /// What is mounted below its top, the topmost first. The store lies below everything; over the first layer that
+    /// looks into it lies one that hides it from the guest.
+    fn lower(&self, layout: &Layout) -> Vec<PathBuf> {
+        let mut roots: Vec<PathBuf> = self.below.iter().map(|below| below.root(layout)).collect();
+        let is_unified = |below: &Below| matches!(below, Below::Unified(_));
+        if let Some(first) = self.below.iter().position(is_unified) {
+            roots.insert(first, layout.store().join("hide"));
+            roots.push(layout.store().join("root"));
+        }
+        roots
+    }
+
+    /// Whether no further layer fits below the top.
+    pub fn is_deep(&self) -> bool {
+        let is_unified = |below: &Below| matches!(below, Below::Unified(_));
+        let hidden = if self.below.iter().any(is_unified) { 2 } else { 0 };
+        self.below.len() + hidden >= overlay::MAX_LOWER
     }
 
     /// Every layer that it names.
     pub fn layers(&self) -> impl Iterator<Item = LayerId> + '_ {
         let below = self.below.iter().filter_map(|below| match below {
-            Below::Layer(id) => Some(id.clone()),
+            Below::Layer(id) | Below::Unified(id) => Some(id.clone()),
             Below::Image(_) => None,
         });
         std::iter::once(self.top.clone()).chain(below)
@@ -246,11 +269,7 @@ fn merged(layout: &Layout, stack: &Stack, access: Access) -> Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         open_fd(&path, flags, Mode::empty()).context(|| format!("open `{}`", path.display()))
     };
-    let below: Vec<OwnedFd> = stack
-        .below
-        .iter()
-        .map(|below| open(below.root(layout)))
-        .collect::<Result<_>>()?;
+    let below: Vec<OwnedFd> = stack.lower(layout).into_iter().map(open).collect::<Result<_>>()?;
     let top = stack.top.dir(layout);
     let top = open(match access {
         Access::Write => top,
@@ -299,6 +318,7 @@ mod tests {
             top: "a-1".parse().unwrap(),
             below: vec![
                 Below::Layer("b".parse().unwrap()),
+                Below::Unified("c".parse().unwrap()),
                 Below::Image("busybox-1".into()),
             ],
         };

@@ -129,36 +129,41 @@ fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
     Ok(is_there.then_some(lock))
 }
 
-/// Everything that a guest's list names.
+/// Everything that a guest's list names, each layer as [`Below::Layer`].
 pub fn used(layout: &Layout) -> Result<BTreeSet<Below>> {
     let mut used = BTreeSet::new();
-    let entries = match fs::read_dir(layout.guests()) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(used),
-        other => other.context(|| format!("list `{}`", layout.guests().display()))?,
-    };
-    for entry in entries.flatten() {
-        // Also of a guest that is only half there: it is swept as a whole.
-        let Some(name) = entry
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<GuestName>().ok())
-        else {
-            continue;
-        };
-        let mut homes = vec![layout.guest_dir(&name)];
-        let snapshots = fs::read_dir(layout.snapshots(&name))
-            .into_iter()
-            .flatten()
-            .flatten();
-        homes.extend(snapshots.map(|entry| entry.path()));
-        for home in homes {
-            if let Files::Overlay(stack) = files::read_in(&home)? {
-                used.insert(Below::Layer(stack.top));
-                used.extend(stack.below);
-            }
+    for home in homes(layout)? {
+        if let Files::Overlay(stack) = files::read_in(&home)? {
+            used.extend(stack.layers().map(Below::Layer));
+            let images = stack.below.into_iter();
+            used.extend(images.filter(|below| matches!(below, Below::Image(_))));
         }
     }
     Ok(used)
+}
+
+/// Every directory that may have a list of layers: those of guests, and of their snapshots.
+pub(super) fn homes(layout: &Layout) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(layout.guests()) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.context(|| format!("list `{}`", layout.guests().display()))?,
+    };
+    // Also of a guest that is only half there: it is swept as a whole.
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(names.flat_map(|name| homes_of(layout, &name)).collect())
+}
+
+/// Those of one guest, its own first.
+pub(super) fn homes_of(layout: &Layout, name: &GuestName) -> Vec<PathBuf> {
+    let snapshots = fs::read_dir(layout.snapshots(name))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut homes = vec![layout.guest_dir(name)];
+    homes.extend(snapshots.map(|entry| entry.path()));
+    homes
 }
 
 /// Removes those of `layers` that nobody uses or holds.

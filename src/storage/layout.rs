@@ -6,6 +6,7 @@
 //! guests/NAME/rootfs/       its files, with the ids that the guest sees; an overlay guest has layers instead
 //! guests/NAME/snapshots/    its snapshots, each laid out as a guest (snapshot.rs)
 //! layers/ID/                one layer of overlay guests (layer.rs)
+//! store/                    the content that layers of several guests share (unify/store.rs)
 //! images/KEY/rootfs/        a prepared image, shared by the guests made from it (may be a link)
 //! xid/N -> NAME             who has which context id (xid.rs)
 //! lock/NAME                 one command a guest at a time (lock.rs)
@@ -83,6 +84,16 @@ impl Layout {
     /// Layers of overlay guests.
     pub fn layers(&self) -> PathBuf {
         self.root.join("layers")
+    }
+
+    /// The content that layers of several guests share.
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    /// What `hostel unify` remembers of files that it has read.
+    pub fn known(&self) -> PathBuf {
+        self.root.join("known-files")
     }
 
     /// Prepared images, by key.

@@ -22,6 +22,7 @@ pub mod snapshot;
 pub mod state;
 mod still;
 pub mod tree;
+pub mod unify;
 pub mod xid;
 
 pub use files::Files;

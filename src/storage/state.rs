@@ -226,7 +226,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> Result<()> {
 pub(super) fn replace_as(path: &Path, text: &[u8], durable: Durable) -> Result<()> {
     let sibling = path.with_extension(format!("{}.new", scratch::unique()));
     let write = || {
-        let mut file = create(&sibling)?;
+        let mut file = private(&sibling)?;
         file.write_all(text)?;
         match durable {
             Durable::WithAllBefore => nix::unistd::syncfs(&file)?,
@@ -249,12 +249,13 @@ pub(super) fn replace_as(path: &Path, text: &[u8], durable: Durable) -> Result<(
 
 /// Writes a new file into a directory that nobody knows of yet. Who makes it known flushes it.
 pub(super) fn put(path: &Path, text: &[u8]) -> Result<()> {
-    create(path)
+    private(path)
         .and_then(|mut file| file.write_all(text))
         .context(|| format!("write `{}`", path.display()))
 }
 
-fn create(path: &Path) -> io::Result<File> {
+/// A new file for its owner alone.
+pub(super) fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -17,8 +17,8 @@ use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-pub(in crate::storage) use copy::is_the_guests;
-pub use copy::{Copied, Devices, Options, copy, copy_attributes};
+pub use copy::{Copied, Devices, Elsewhere, Options, copy, copy_attributes};
+pub(in crate::storage) use copy::{copy_guest_attributes, copy_layer_attributes, is_a_mark, is_the_guests};
 
 use super::scratch;
 use crate::error::{Error, Kind, Result};
@@ -149,7 +149,7 @@ pub(super) fn as_path(name: &CString) -> &Path {
     Path::new(OsStr::from_bytes(name.as_bytes()))
 }
 
-fn type_of(stat: &FileStat) -> SFlag {
+pub(super) fn type_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 

@@ -7,6 +7,123 @@ use nix::errno::Errno;
 
 mod ioctl {
     nix::ioctl_write_int_bad!(ficlone, nix::libc::FICLONE);
+    // The size in the number is that of the part before the list (`linux/fs.h`).
+    nix::ioctl_readwrite_bad!(
+        fidedupe,
+        nix::request_code_readwrite!(0x94, 54, 24),
+        super::DedupeRange
+    );
+}
+
+/// `struct file_dedupe_range` with one destination (`ioctl_fideduperange(2)`).
+#[repr(C)]
+struct DedupeRange {
+    src_offset: u64,
+    src_length: u64,
+    dest_count: u16,
+    reserved1: u16,
+    reserved2: u32,
+    dest_fd: i64,
+    dest_offset: u64,
+    bytes_deduped: u64,
+    status: i32,
+    reserved: u32,
+}
+
+/// What came of asking for two ranges to be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// So many bytes are, from the beginning of the ranges.
+    Bytes(u64),
+    /// They differ.
+    Differ,
+}
+
+/// Makes `to` share the `length` bytes at `offset` with `from`, if they are equal. The kernel compares them and keeps
+/// both still meanwhile; neither the content nor a time of either changes. A writer may be at work.
+pub fn share_if_equal(from: impl AsFd, to: impl AsFd, offset: u64, length: u64) -> Result<Shared, Errno> {
+    let mut range = DedupeRange {
+        src_offset: offset,
+        src_length: length,
+        dest_count: 1,
+        reserved1: 0,
+        reserved2: 0,
+        dest_fd: i64::from(to.as_fd().as_raw_fd()),
+        dest_offset: offset,
+        bytes_deduped: 0,
+        status: 0,
+        reserved: 0,
+    };
+    // SAFETY: the argument has as many destinations as it says, and lives across the call, as both descriptors do.
+    unsafe { ioctl::fidedupe(from.as_fd().as_raw_fd(), &raw mut range) }?;
+    match range.status {
+        0 => Ok(Shared::Bytes(range.bytes_deduped)),
+        // FILE_DEDUPE_RANGE_DIFFERS
+        1 => Ok(Shared::Differ),
+        errno => Err(Errno::from_raw(-errno)),
+    }
+}
+
+/// `FS_IOC_FIEMAP` with room for so many extents (`Documentation/filesystems/fiemap.rst`).
+const EXTENTS: usize = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RawExtent {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved64: [u64; 2],
+    flags: u32,
+    reserved: [u32; 3],
+}
+
+#[repr(C)]
+struct RawMap {
+    start: u64,
+    length: u64,
+    flags: u32,
+    mapped: u32,
+    count: u32,
+    reserved: u32,
+    extents: [RawExtent; EXTENTS],
+}
+
+mod fiemap {
+    nix::ioctl_readwrite_bad!(fiemap, nix::request_code_readwrite!(b'f', 11, 32), super::RawMap);
+}
+
+/// Offset, place and length of a part of a file, in bytes.
+pub type Extent = (u64, u64, u64);
+
+/// Where a file lies on its disk: offset, place and length of each extent. `None` when that is not known yet, or there
+/// are very many.
+pub fn extents(file: impl AsFd) -> Result<Option<Vec<Extent>>, Errno> {
+    // FIEMAP_EXTENT_UNKNOWN, DELALLOC, ENCODED with DATA_ENCRYPTED, NOT_ALIGNED, DATA_INLINE
+    const VAGUE: u32 = 0x2 | 0x4 | 0x80 | 0x100 | 0x200;
+    const LAST: u32 = 0x1;
+    let mut map = RawMap {
+        start: 0,
+        length: u64::MAX,
+        flags: 0,
+        mapped: 0,
+        count: u32::try_from(EXTENTS).unwrap_or(0),
+        reserved: 0,
+        extents: [RawExtent {
+            logical: 0,
+            physical: 0,
+            length: 0,
+            reserved64: [0; 2],
+            flags: 0,
+            reserved: [0; 3],
+        }; EXTENTS],
+    };
+    // SAFETY: the argument has room for as many extents as it says, and lives across the call.
+    unsafe { fiemap::fiemap(file.as_fd().as_raw_fd(), &raw mut map) }?;
+    let found = &map.extents[..usize::try_from(map.mapped).unwrap_or(0).min(EXTENTS)];
+    let is_whole = found.last().is_some_and(|last| last.flags & LAST != 0);
+    let is_vague = found.iter().any(|extent| extent.flags & VAGUE != 0);
+    Ok((is_whole && !is_vague).then(|| found.iter().map(|e| (e.logical, e.physical, e.length)).collect()))
 }
 
 /// A pipe, both ends closed on exec: what is read comes first.

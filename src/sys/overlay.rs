@@ -144,15 +144,13 @@ fn make(layers: &Layers<'_>, attr: Attr) -> Result<OwnedFd, (Errno, String)> {
         options.push((c"upperdir", Some(root)));
         options.push((c"workdir", Some(work)));
     }
-    // Said, because a kernel may have been built with other defaults: with an index or metadata-only copies a layer
-    // would be bound to those below it.
+    // Said, because a kernel may have been built with other defaults. With an index a layer would be bound to those below
+    // it. Files that are metadata alone are what `storage::unify` makes; their marks are `trusted.overlay.*`, which no
+    // guest can write or see. A kernel refuses `metacopy` with a `redirect_dir` that only follows.
     options.extend([
         (c"index", Some(c"off")),
-        (c"metacopy", Some(c"off")),
-        (
-            c"redirect_dir",
-            Some(if upper.is_some() { c"on" } else { c"follow" }),
-        ),
+        (c"metacopy", Some(c"on")),
+        (c"redirect_dir", Some(c"on")),
     ]);
     let mounted = mount::new_fs_telling(c"overlay", &options, attr)?;
     // Where the kernel cannot make its work directory it makes the mount read-only and goes on (`ovl_fill_super`).

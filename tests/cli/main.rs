@@ -52,6 +52,7 @@ mod start;
 mod status;
 mod stop;
 mod test;
+mod unify;
 mod version;
 
 /// Every verb has its file here or, when it needs a kernel and root, in tests/privileged; every file is run.

@@ -30,6 +30,8 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_a_running_guest_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => convert_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => snapshot_and_rollback_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => unify_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => unify_undo_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_attaching_is_fenced,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_host_clear_is_fenced,
     [Root, Cgroup2, Bpf, Busybox] => a_signal_to_apply_alone_reaches_its_workers,
@@ -269,6 +271,57 @@ fn clone_of_layers_can_be_killed(world: &World) {
             assert_eq!(layers(world), Vec::<PathBuf>::new());
         },
     );
+}
+
+/// Two stopped guests of layers with equal files, and a check that both have what they had.
+fn equal_guests(world: &World) -> (impl Fn() + '_, impl Fn() + '_) {
+    let guest = |name: &str, n| format!("guest \"{name}\" {{ image = \"busybox\", xid = {}, storage = \"overlay\" }}\n", world.xid(n));
+    let file = world.file("two.lua", &(guest("a", 0) + &guest("b", 1)));
+    let before = move || {
+        world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+        for name in ["a", "b"] {
+            let script = "mkdir /opt/x; for n in 1 2 3; do yes $n | head -c 50000 >/opt/x/$n; done; ln /opt/x/1 /opt/x/4; chmod 4711 /opt/x/2; chown 5:6 /opt/x/3; \
+                 touch -d '2020-01-01 00:00:07' /opt/x/*; rm /bin/vi; echo $0 >/opt/x/own";
+            world.hostel(["exec", name, "-T", "--", "sh", "-ec", script, name]).ok();
+        }
+        world.hostel(["stop", "a", "b"]).ok();
+    };
+    let after = move || {
+        let look = "cd /opt/x; stat -c '%n %a %u %g %s %h %Y' 1 2 3 4; for n in 1 2 3 4; do cut -c1 $n | sort -u | tr '\\n' ' '; done; cat own; test ! -e /bin/vi";
+        for name in ["a", "b"] {
+            world.hostel(["start", name]).ok();
+            let seen = "1 644 0 0 50000 2 1577836807\n2 4711 0 0 50000 1 1577836807\n3 644 5 6 50000 1 1577836807\n4 644 0 0 50000 2 1577836807\n1 2 3 1 ";
+            world.hostel(["exec", name, "-T", "--", "sh", "-ec", look]).ok().stdout(&format!("{seen}{name}\n"));
+        }
+        world.hostel(["destroy", "--force", "a", "b"]).ok();
+        world.hostel(["gc"]).ok();
+        assert_eq!(layers(world), Vec::<PathBuf>::new());
+        let store = fs::read_dir(world.root.join("store/root")).into_iter().flatten().flatten().next();
+        let left = store.map(|dir| fs::read_dir(dir.path()).unwrap().count());
+        assert!(matches!(left, None | Some(0)), "{left:?} files are left in the store");
+    };
+    (before, after)
+}
+
+fn unify_can_be_killed(world: &World) {
+    let (before, after) = equal_guests(world);
+    Crash::new(world).at_most(40).everywhere(&["unify", "--jobs", "1"], before, || {
+        // It goes on where it was; the guests show the same either way.
+        world.hostel(["unify"]).ok();
+        after();
+    });
+}
+
+fn unify_undo_can_be_killed(world: &World) {
+    let (before, after) = equal_guests(world);
+    let shared = || {
+        before();
+        world.hostel(["unify"]).ok();
+    };
+    Crash::new(world).at_most(24).everywhere(&["unify", "--undo"], shared, || {
+        world.hostel(["unify", "--undo"]).ok();
+        after();
+    });
 }
 
 /// Whoever holds it still lets it go when hostel dies.

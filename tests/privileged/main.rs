@@ -77,6 +77,7 @@ files! {
     spectator,
     storage,
     terminal,
+    unify,
     userns,
     waiting,
 }

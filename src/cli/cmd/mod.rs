@@ -47,6 +47,7 @@ pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod test;
+pub(crate) mod unify;
 pub(crate) mod version;
 
 use serde::Serialize;

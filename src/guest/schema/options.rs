@@ -67,6 +67,14 @@ options! {
         field("storage", Type::Enum(Storage::NAMES), "How its files are kept.", "\"overlay\"").default("what the file system does best"),
         field("trust", Type::Bool, "Believe what the archive says of the host: mounts, network, capabilities and what is loosened.", "true").default("false"),
     ];
+    /// What `hostel.unify` takes.
+    UNIFY: "unify_options", "What is unified.", [
+        field("guests", Type::List(&Type::Scalar(&s::NAME)), "The names of the guests.", "{ \"web\", \"db\" }").default("all"),
+        field("undo", Type::Bool, "Give each its own again.", "true").default("false"),
+        field("dry_run", Type::Bool, "Only find out what would be saved.", "true").default("false"),
+        field("include", Type::List(&Type::Scalar(&s::GUEST_PATH)), "Paths of the guests that take part too.", "{ \"/var/lib/gems\" }").default("none"),
+        field("exclude", Type::List(&Type::Scalar(&s::GUEST_PATH)), "Paths that take no part.", "{ \"/opt\" }").default("none"),
+    ];
     /// What `guest:snapshot` takes.
     SNAPSHOT: "snapshot_options", "How a snapshot is taken.", [
         field("name", Type::Scalar(&s::NAME), "What it is called.", "\"before-upgrade\"").default("the date and time (UTC)"),
@@ -92,6 +100,7 @@ pub static OPTIONS: &[&Record] = &[
     &SNAPSHOT,
     &EXPORT,
     &IMPORT,
+    &UNIFY,
     &APPLY,
     &CAPS,
     &LIMITS,

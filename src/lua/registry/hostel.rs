@@ -107,6 +107,14 @@ static ENTRIES: &[Entry] = &[
     )
     .errors("`nil, err` when there is no such file; anything else is raised, as that there is a guest of that name or that the archive is damaged."),
     function(
+        "hostel.unify",
+        &[table("options", &schema::UNIFY, "Which guests, and how.").or("{}")],
+        "{ guests: { guest: string, storage: string, outcome: string, why: string?, files: integer, saved: integer }[], files: integer, saved: integer, looked_at: integer, read: integer, dry_run: boolean }?, hostel.Failure?",
+        "Shares the files that are equal in several guests. `outcome` is `unified`, `unchanged`, `left` (`why` tells the reason) or `undone`; `saved` and `read` are bytes.",
+        "print(hostel.unify { exclude = { \"/opt\" } }.saved)",
+    )
+    .errors("`nil, err` when there is no such guest; anything else is raised, as that another run is at work."),
+    function(
         "context:bind",
         &[ADDRESSES],
         "hostel.Context",

@@ -16,7 +16,7 @@ use crate::storage::layer::{self, Hold, LayerId};
 use crate::storage::scratch::Scratch;
 use crate::storage::{Layout, tree};
 use crate::sys::mount::Attr;
-use crate::sys::overlay::{self, Layers, MAX_LOWER};
+use crate::sys::overlay::{self, Layers};
 
 pub(super) struct Overlay;
 
@@ -100,7 +100,7 @@ fn clone(job: &Job<'_>, home: &Path, stack: &Stack, is_live: bool) -> Result<Mad
     if is_pristine(job.layout, stack)? {
         return over(job, stack.below.clone(), Vec::new());
     }
-    if is_live || stack.below.len() >= MAX_LOWER {
+    if is_live || stack.is_deep() {
         return with_copied_top(job, stack);
     }
     // The source's new list is the one step: before it the layer is the source's, after it that of both.

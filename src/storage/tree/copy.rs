@@ -39,6 +39,24 @@ pub struct Options {
     pub skip: Vec<(u64, u64)>,
     /// Whether it is a layer of an overlay, whose marks (`trusted.overlay.*`) are part of it.
     pub is_layer: bool,
+    /// Whether no file of the copy shares its extents.
+    pub is_apart: bool,
+    /// Finds the content of a file that has it elsewhere; `None` for one that has it itself.
+    pub content: Option<Elsewhere>,
+}
+
+/// Where a file of a layer has its content.
+#[derive(Clone)]
+pub struct Elsewhere(pub(in crate::storage) std::sync::Arc<Find>);
+
+/// Opens the content of an open file that has it elsewhere.
+pub(in crate::storage) type Find =
+    dyn Fn(std::os::fd::BorrowedFd<'_>) -> Result<Option<File>, Errno> + Send + Sync;
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Elsewhere")
+    }
 }
 
 /// What was copied.
@@ -71,7 +89,7 @@ pub fn copy(from: impl AsFd, to: impl AsFd, options: &Options, progress: &dyn Pr
         top: (top.st_dev, top.st_ino),
         root: &to,
         links: HashMap::new(),
-        shares: true,
+        shares: !options.is_apart,
         copied: Copied::default(),
         told: 0,
     };
@@ -189,6 +207,14 @@ impl Run<'_> {
         }
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut copy = File::from(openat(to, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        if let Some(Elsewhere(find)) = &self.options.content
+            && let Some(mut content) = find(source.as_fd())?
+        {
+            let stat = fstat(&content)?;
+            self.content(&mut content, &mut copy, &stat)?;
+            // Without the marks that say so.
+            return copy_guest_attributes(&source, &copy, &opened);
+        }
         if opened.st_size > 0 {
             self.content(&mut source, &mut copy, &opened)?;
         }
@@ -230,6 +256,10 @@ impl Run<'_> {
     }
 
     fn range(&mut self, source: &mut File, copy: &mut File, begin: i64, end: i64) -> Result<(), Errno> {
+        if self.options.is_apart {
+            // copy_file_range(2) shares too.
+            return self.by_hand(source, copy, begin, end);
+        }
         let (mut read, mut write) = (begin, begin);
         while read < end {
             let want = usize::try_from(end - read).unwrap_or(usize::MAX).min(1 << 30);
@@ -339,9 +369,27 @@ pub fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
     attributes(from, to, &stat, false).map_err(|errno| failure("copy", Path::new("."), errno))
 }
 
+/// The same of a layer of an overlay, with its marks.
+pub(in crate::storage) fn copy_layer_attributes(
+    from: impl AsFd,
+    to: impl AsFd,
+    stat: &FileStat,
+) -> Result<(), Errno> {
+    attributes(from, to, stat, true)
+}
+
+/// Those that a guest sees, of a file.
+pub(in crate::storage) fn copy_guest_attributes(
+    from: impl AsFd,
+    to: impl AsFd,
+    stat: &FileStat,
+) -> Result<(), Errno> {
+    attributes(from, to, stat, false)
+}
+
 /// Whether it is one by which overlayfs remembers what a layer does to those below it. A guest can neither make nor
 /// see one.
-fn is_a_mark(name: &CStr) -> bool {
+pub(in crate::storage) fn is_a_mark(name: &CStr) -> bool {
     name.to_bytes().starts_with(b"trusted.overlay.")
 }
 

@@ -1,4 +1,4 @@
-//! What is done with a guest's files: `clone`, `snapshot`, `rollback`, `export`, `import`, `convert`.
+//! What is done with a guest's files: `clone`, `snapshot`, `rollback`, `export`, `import`, `convert`, `unify`.
 
 use std::path::PathBuf;
 
@@ -16,11 +16,13 @@ use crate::life::Host;
 use crate::life::clone::{self, CloneOptions};
 use crate::life::export::{self, Compression};
 use crate::life::import::{self, ImportOptions};
-use crate::life::{convert, snapshot};
+use crate::life::unify::Direction;
+use crate::life::{self, convert, snapshot};
 use crate::lua::hooks::to_stderr;
 use crate::storage::Silent;
 use crate::storage::archive::Archive;
 use crate::storage::snapshot::{Label, Snapshot};
+use crate::storage::unify::{self, Paths};
 
 #[derive(Deserialize, Default)]
 struct Differences {
@@ -61,7 +63,7 @@ struct Reading {
     trust: bool,
 }
 
-/// Adds `import`.
+/// Adds `import` and `unify`.
 pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
     let import = lua.create_function(|lua, (path, table): (Value, Option<Table>)| {
         let given = text("import", "the file", &path)?;
@@ -90,7 +92,56 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
         });
         or_absent(lua, "import", imported)?.into_lua_multi(lua)
     })?;
-    module.set("import", import)
+    module.set("import", import)?;
+    let unify = lua.create_function(|lua, table: Option<Table>| {
+        let how: Sharing = match &table {
+            Some(table) => options("unify", table, &schema::UNIFY)?,
+            None => Sharing::default(),
+        };
+        let paths = Paths::new(&how.include, &how.exclude)
+            .map_err(|invalid: Invalid| mistake("unify", invalid.message))?;
+        check(lua)?;
+        if let Some(answer) = effect(lua, "hostel.unify", None, table)? {
+            return Ok(answer);
+        }
+        command::flush(lua);
+        let direction = if how.undo {
+            Direction::Undo
+        } else {
+            Direction::Share
+        };
+        let options = unify::Options {
+            paths,
+            is_dry: how.dry_run,
+            threads: std::thread::available_parallelism()
+                .map_or(2, std::num::NonZero::get)
+                .clamp(2, 8),
+        };
+        let shared = Host::open()
+            .and_then(|host| life::unify::unify(&host, &how.guests, direction, &options, &Silent))
+            .map(Shared);
+        or_absent(lua, "unify", shared)?.into_lua_multi(lua)
+    })?;
+    module.set("unify", unify)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Sharing {
+    guests: Vec<GuestName>,
+    undo: bool,
+    dry_run: bool,
+    include: Vec<PathBuf>,
+    exclude: Vec<PathBuf>,
+}
+
+/// What came of it as a table.
+struct Shared(unify::Report);
+
+impl IntoLua for Shared {
+    fn into_lua(self, lua: &Lua) -> mlua::Result<Value> {
+        lua.to_value(&self.0)
+    }
 }
 
 #[derive(Deserialize, Default)]

@@ -1,0 +1,192 @@
+//! Trees on file systems whose files can share extents: the kernel compares two files and makes them share.
+//!
+//! It is safe whatever a guest does meanwhile: nothing that a guest can see changes, and what it writes goes to extents
+//! of its own as always.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, SFlag, fstat};
+
+use super::key::Key;
+use super::known::Known;
+use super::scan::Found;
+use super::{Outcome, Run, Told};
+use crate::error::{Kind, Result};
+use crate::guest::{GuestName, Storage};
+use crate::storage::files::{self, Access, Files};
+use crate::storage::{Inside, Layout, driver};
+use crate::sys;
+use crate::sys::file::Shared;
+
+/// Below that, a file may lie in its inode, and there is nothing to share.
+pub(super) const LEAST: i64 = 4096;
+
+/// The most that btrfs shares in one call.
+const STEP: u64 = 16 << 20;
+
+/// Why those cannot take part, if they cannot.
+pub(super) fn refusal(layout: &Layout, trees: &[(GuestName, Storage)]) -> Result<Option<String>> {
+    if trees.is_empty() {
+        return Ok(None);
+    }
+    match driver::of(Storage::Reflink).check(layout) {
+        Ok(()) => Ok(None),
+        Err(err) if err.kind() == Kind::Unsupported => Ok(Some(format!(
+            "{err}; `hostel convert GUEST --to overlay` makes it layers, which can"
+        ))),
+        Err(err) => Err(err),
+    }
+}
+
+/// A guest's tree and what it has.
+struct Tree {
+    at: usize,
+    inside: Inside,
+    found: Vec<Found>,
+}
+
+/// One file of a tree.
+#[derive(Clone, Copy)]
+struct Member<'a> {
+    tree: &'a Tree,
+    found: &'a Found,
+}
+
+pub(super) fn unify(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec<Told>> {
+    let mut told: Vec<Told> = trees
+        .iter()
+        .map(|(name, storage)| Told::new(name, *storage, Outcome::Unchanged))
+        .collect();
+    if let Some(why) = refusal(run.layout, trees)? {
+        return Ok(trees
+            .iter()
+            .map(|(name, storage)| Told::left(name, *storage, why.clone()))
+            .collect());
+    }
+    let scan = run.scan(LEAST);
+    let numbered: Vec<(usize, &GuestName)> = trees.iter().map(|(name, _)| name).enumerate().collect();
+    let found = run.each("reading trees", &numbered, |(at, name)| {
+        // Destroyed meanwhile, or kept in another way.
+        let files = files::read(run.layout, name)?;
+        if files.stack().is_some() || !run.layout.guest_dir(name).join("rootfs").is_dir() {
+            return Ok(None);
+        }
+        let inside = open(run.layout, name, &files)?;
+        let found = scan.tree(inside.root())?;
+        Ok(Some(Tree {
+            at: *at,
+            inside,
+            found,
+        }))
+    })?;
+    let found: Vec<Tree> = found.into_iter().flatten().collect();
+    let mut groups: BTreeMap<Key, Vec<Member<'_>>> = BTreeMap::new();
+    let mut inodes = HashSet::new();
+    for tree in &found {
+        for file in &tree.found {
+            if inodes.insert((file.stat.st_dev, file.stat.st_ino)) {
+                groups
+                    .entry(file.key)
+                    .or_default()
+                    .push(Member { tree, found: file });
+            }
+        }
+    }
+    let groups: Vec<Vec<Member<'_>>> = groups
+        .into_values()
+        .filter(|group| group.len() > 1 && group.iter().any(|member| !member.found.is_shared))
+        .map(|mut group| {
+            // Others share with the first already.
+            group.sort_by_key(|member| !member.found.is_shared);
+            group
+        })
+        .collect();
+    let (known, is_dry) = (run.known, run.options.is_dry);
+    let shared = run.each("sharing what is equal", &groups, |group| {
+        share(known, is_dry, group)
+    })?;
+    let mut sums: HashMap<usize, (u64, u64)> = HashMap::new();
+    for (at, bytes) in shared.into_iter().flatten() {
+        let sum = sums.entry(at).or_default();
+        *sum = (sum.0 + 1, sum.1 + bytes);
+    }
+    for (at, (files, bytes)) in sums {
+        if let Some(told) = told.get_mut(at) {
+            told.add(files, bytes);
+        }
+    }
+    Ok(told)
+}
+
+pub(super) fn open(layout: &Layout, name: &GuestName, files: &Files) -> Result<Inside> {
+    files::open_as(layout, name, files, Access::Read)
+}
+
+/// Makes all of a group share with the first. Each that did, by the number of its tree, and what it occupied.
+fn share(known: &Known, is_dry: bool, group: &[Member<'_>]) -> Result<Vec<(usize, u64)>> {
+    let mut shared = Vec::new();
+    sys::interrupt::check()?;
+    let Some((first, others)) = group.split_first() else {
+        return Ok(shared);
+    };
+    let Some((leader, leads)) = member(first) else {
+        return Ok(shared);
+    };
+    let place = sys::file::extents(&leader).ok().flatten();
+    for other in others.iter().filter(|other| !other.found.is_shared) {
+        let Some((file, stat)) = member(other) else {
+            continue;
+        };
+        let is_shared = place.is_some() && sys::file::extents(&file).ok().flatten() == place;
+        if !is_shared {
+            if is_dry {
+                shared.push((other.tree.at, other.found.occupied()));
+                continue;
+            }
+            if !whole(&leader, &file, stat.st_size.cast_unsigned()) {
+                continue;
+            }
+            shared.push((other.tree.at, other.found.occupied()));
+        }
+        if !is_dry {
+            known.note(&stat, other.found.key, true);
+        }
+    }
+    if !is_dry {
+        known.note(&leads, first.found.key, true);
+    }
+    Ok(shared)
+}
+
+/// Shares the whole of two files; `false` when they differ, or have changed so much that one ends before.
+fn whole(from: &OwnedFd, to: &OwnedFd, size: u64) -> bool {
+    let mut at = 0;
+    while at < size {
+        match sys::file::share_if_equal(from, to, at, (size - at).min(STEP)) {
+            Ok(Shared::Bytes(done)) if done > 0 => at += done,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Opens a file that was found, if it is still there and as it was.
+fn member(member: &Member<'_>) -> Option<(OwnedFd, FileStat)> {
+    opened(&member.tree.inside, member.found).ok().flatten()
+}
+
+pub(super) fn opened(inside: &Inside, found: &Found) -> Result<Option<(OwnedFd, FileStat)>, Errno> {
+    // Looked at before it is opened for good: something else may be in its place by now.
+    let seen = sys::open::beneath(inside.root(), &found.path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
+    let stat = fstat(&seen)?;
+    let is_it = (stat.st_dev, stat.st_ino, stat.st_size)
+        == (found.stat.st_dev, found.stat.st_ino, found.stat.st_size)
+        && SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG;
+    if !is_it {
+        return Ok(None);
+    }
+    Ok(Some((sys::open::reopen(seen.as_fd())?, stat)))
+}

@@ -1,0 +1,169 @@
+//! Looking for files that may be shared in one tree, which its own processes may change at the same time.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+
+use super::key::{self, Key};
+use super::known::Known;
+use super::paths::{Paths, conffiles};
+use crate::error::Result;
+use crate::storage::tree::{self, DEPTH, as_path, type_of};
+use crate::sys;
+
+/// A file that takes part.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Where it is in its tree.
+    pub(super) path: PathBuf,
+    /// What it was when it was read.
+    pub(super) stat: FileStat,
+    /// What it is equal to.
+    pub(super) key: Key,
+    /// Whether it was shared before.
+    pub(super) is_shared: bool,
+}
+
+impl Found {
+    /// What it occupies.
+    pub(super) fn occupied(&self) -> u64 {
+        u64::try_from(self.stat.st_blocks).unwrap_or(0) * 512
+    }
+}
+
+/// How much was done, told while it is.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// Files looked at.
+    pub(super) files: AtomicU64,
+    /// Bytes read.
+    pub(super) read: AtomicU64,
+}
+
+/// How trees are looked through.
+pub(super) struct Scan<'a> {
+    pub(super) paths: &'a Paths,
+    pub(super) known: &'a Known,
+    pub(super) done: &'a Done,
+    /// Smaller files are left alone.
+    pub(super) least: i64,
+}
+
+impl Scan<'_> {
+    /// All files of a tree that take part.
+    pub(super) fn tree(&self, root: BorrowedFd<'_>) -> Result<Vec<Found>> {
+        let mut run = Run {
+            scan: self,
+            conffiles: conffiles(root),
+            found: Vec::new(),
+        };
+        if let Ok(top) = sys::open::child_dir(root, Path::new(".")) {
+            run.dir(&top, Path::new(""), 0)?;
+        }
+        Ok(run.found)
+    }
+}
+
+struct Run<'a> {
+    scan: &'a Scan<'a>,
+    conffiles: BTreeSet<PathBuf>,
+    found: Vec<Found>,
+}
+
+impl Run<'_> {
+    fn dir(&mut self, dir: &OwnedFd, path: &Path, depth: usize) -> Result<()> {
+        sys::interrupt::check()?;
+        // Gone meanwhile: a tree that changes has what it has.
+        let Ok(names) = tree::names(dir) else {
+            return Ok(());
+        };
+        for name in names {
+            let name = as_path(&name);
+            let path = path.join(name);
+            let Ok(stat) = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            match type_of(&stat) {
+                // Deeper than any package goes.
+                SFlag::S_IFDIR if depth < DEPTH && self.scan.paths.may_have(&path) => {
+                    if let Ok(child) = sys::open::child_dir(dir, name) {
+                        self.dir(&child, &path, depth + 1)?;
+                    }
+                }
+                SFlag::S_IFREG => self.file(dir, name, path, &stat),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, dir: &OwnedFd, name: &Path, path: PathBuf, stat: &FileStat) {
+        let is_wanted = stat.st_size >= self.scan.least
+            && is_dense(stat)
+            && self.scan.paths.has(&path)
+            && !self.conffiles.contains(&path);
+        if !is_wanted {
+            return;
+        }
+        self.scan.done.files.fetch_add(1, Ordering::Relaxed);
+        let found = match self.scan.known.find(stat) {
+            Some((key, is_shared)) => Some((*stat, key, is_shared)),
+            // What cannot be read takes no part.
+            None => self.read(dir, name, stat).ok().flatten(),
+        };
+        if let Some((stat, key, is_shared)) = found {
+            self.found.push(Found {
+                path,
+                stat,
+                key,
+                is_shared,
+            });
+        }
+    }
+
+    fn read(
+        &self,
+        dir: &OwnedFd,
+        name: &Path,
+        stat: &FileStat,
+    ) -> Result<Option<(FileStat, Key, bool)>, Errno> {
+        let Some((mut file, stat)) = open(dir.as_fd(), name, stat)? else {
+            return Ok(None);
+        };
+        let told = |bytes| {
+            self.scan.done.read.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let Some(key) = key::read(&mut file, &stat, told)? else {
+            return Ok(None);
+        };
+        self.scan.known.note(&stat, key, false);
+        Ok(Some((stat, key, false)))
+    }
+}
+
+/// Opens a file that was seen, for reading; `None` when something else is in its place.
+pub(super) fn open(
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    seen: &FileStat,
+) -> Result<Option<(File, FileStat)>, Errno> {
+    // A FIFO may have taken its place since: NONBLOCK, and what was opened is compared with what was seen.
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = openat(dir, name, flags, Mode::empty())?;
+    let stat = fstat(&file)?;
+    let is_seen =
+        (stat.st_dev, stat.st_ino) == (seen.st_dev, seen.st_ino) && type_of(&stat) == SFlag::S_IFREG;
+    Ok(is_seen.then(|| (File::from(file), stat)))
+}
+
+/// Whether it has no holes. One with holes can be a terabyte long and take an hour to read, for nothing; one without
+/// any block of its own is a mark of a layer, or so small that it lies in its inode.
+fn is_dense(stat: &FileStat) -> bool {
+    stat.st_blocks > 0 && stat.st_blocks.saturating_mul(512) >= stat.st_size
+}
