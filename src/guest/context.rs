@@ -130,6 +130,9 @@ pub struct Context {
     pub root: Option<PathBuf>,
     /// The layers that its root is made of, where it is no plain directory; means something only with `root`.
     pub layers: Option<Box<Overlay>>,
+    /// The file that holds the file system that is its root, where it is no plain directory; means something only with
+    /// `root`.
+    pub image: Option<PathBuf>,
     /// Its addresses on the host's network stack. Empty: it is not confined to any.
     pub bind: Vec<IpNet>,
     /// The host's device that carries `bind` while it runs.
@@ -189,6 +192,7 @@ impl Context {
             hostname: spec.hostname.clone().or_else(|| hostname_of(spec.name.as_str())),
             root: Some(root),
             layers: None,
+            image: None,
             bind: if spec.net.mode == NetMode::Bind {
                 spec.net.address.clone()
             } else {
@@ -206,7 +210,12 @@ impl Context {
             allow: spec.allow.clone(),
             shares_ids: !spec.userns,
             no_new_privs: spec.no_new_privs,
-            limits: spec.limits.clone(),
+            // Of its files, which have their own keeper (`storage::bounds`), not of its processes.
+            limits: Limits {
+                disk: None,
+                inodes: None,
+                ..spec.limits.clone()
+            },
             scope_abstract_sockets: on_host_stack && !spec.net.shared_abstract_sockets,
         }
     }

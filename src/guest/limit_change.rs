@@ -28,6 +28,8 @@ pub enum LimitChange {
     Io(String, IoChange),
     /// See [`Limits::disk`].
     Disk(Option<Bytes>),
+    /// See [`Limits::inodes`].
+    Inodes(Option<u32>),
     /// See [`Limits::nice`].
     Nice(Option<i8>),
     /// See [`Limits::rlimits`].
@@ -48,7 +50,7 @@ pub enum IoChange {
 }
 
 /// The keys that are fields of [`Limits`].
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "memory",
     "swap",
     "cpus",
@@ -58,13 +60,16 @@ const FIELDS: [&str; 10] = [
     "io_weight",
     "io",
     "disk",
+    "inodes",
     "nice",
 ];
 
 impl LimitChange {
     /// The fields that a cgroup enforces.
     pub fn of_cgroup() -> impl Iterator<Item = &'static str> {
-        FIELDS.into_iter().filter(|key| !matches!(*key, "disk" | "nice"))
+        FIELDS
+            .into_iter()
+            .filter(|key| !matches!(*key, "disk" | "inodes" | "nice"))
     }
 
     /// Every key, for completion. The block devices of `io` and the name of a guest cannot be known here.
@@ -89,6 +94,7 @@ impl LimitChange {
             Self::Io(device, IoChange::ReadIops(_)) => format!("io.{device}.read_iops"),
             Self::Io(device, IoChange::WriteIops(_)) => format!("io.{device}.write_iops"),
             Self::Disk(_) => "disk".into(),
+            Self::Inodes(_) => "inodes".into(),
             Self::Nice(_) => "nice".into(),
             // `nice` alone is the priority itself, the limit on raising it is the rarer.
             Self::Rlimit(kind, _) if kind.name() == "nice" => "rlimits.nice".into(),
@@ -106,7 +112,9 @@ impl LimitChange {
             Self::Cpus(v) => or_max(v.as_ref()),
             Self::CpuWeight(v) | Self::IoWeight(v) => or_max(v.as_ref()),
             Self::Cpuset(v) => or_max(v.as_ref()),
-            Self::Pids(v) | Self::Io(_, IoChange::ReadIops(v) | IoChange::WriteIops(v)) => or_max(v.as_ref()),
+            Self::Pids(v) | Self::Inodes(v) | Self::Io(_, IoChange::ReadIops(v) | IoChange::WriteIops(v)) => {
+                or_max(v.as_ref())
+            }
             Self::Nice(v) => or_max(v.as_ref()),
             Self::Rlimit(_, v) => or_max(v.as_ref()),
         }
@@ -123,6 +131,7 @@ impl LimitChange {
             Self::Pids(v) => limits.pids = *v,
             Self::IoWeight(v) => limits.io_weight = *v,
             Self::Disk(v) => limits.disk = *v,
+            Self::Inodes(v) => limits.inodes = *v,
             Self::Nice(v) => limits.nice = *v,
             Self::Io(device, change) => {
                 let max = limits.io.entry(device.clone()).or_default();
@@ -178,6 +187,7 @@ impl FromStr for LimitChange {
             "pids" => Self::Pids(number(key, value, 1, 4_194_304)?),
             "io_weight" => Self::IoWeight(number(key, value, 1, 10_000)?),
             "disk" => Self::Disk(or_none(value)?),
+            "inodes" => Self::Inodes(number(key, value, 1, i64::from(u32::MAX))?),
             "nice" => Self::Nice(number(key, value, -20, 19)?),
             _ => match RlimitKind::all().find(|kind| kind.name() == key) {
                 Some(kind) => Self::Rlimit(kind, or_none(value)?),
@@ -267,6 +277,7 @@ mod tests {
             "io./dev/sda.read=10M",
             "io./dev/disk/by-id/a.b.write_iops=100",
             "disk=2G",
+            "inodes=100000",
             "nice=-5",
             "nofile=1024:4096",
             "core=unlimited",

@@ -10,7 +10,7 @@ use super::{Bytes, Cpus, Invalid, serde_as_text};
 
 /// Upper bounds on what all processes of a guest use together (cgroup) and each one (rlimit).
 ///
-/// `None` is unlimited. Every field but `disk` can be changed while the guest runs.
+/// `None` is unlimited. Every field can be changed while the guest runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -39,9 +39,12 @@ pub struct Limits {
     /// Bytes a second read from, and written to, each block device by its path (`io.max`; v1 `blkio.throttle`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub io: BTreeMap<String, IoMax>,
-    /// Disk space of its files. Enforced by the storage driver; fixed while it runs.
+    /// Disk space of its files. The file system enforces it (`storage::bounds`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<Bytes>,
+    /// Files and directories, each name of one counted once: inodes. The file system enforces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u32>,
     /// The priority of its processes, -20 (first) to 19 (`setpriority(2)`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nice: Option<i8>,
@@ -57,7 +60,7 @@ impl fmt::Display for Limits {
         let value = serde_json::to_value(self).unwrap_or_default();
         let fields = value.as_object().into_iter().flatten();
         let words: Vec<String> = fields
-            .filter(|(name, _)| !matches!(name.as_str(), "rlimits" | "nice" | "disk"))
+            .filter(|(name, _)| !matches!(name.as_str(), "rlimits" | "nice" | "disk" | "inodes"))
             .map(|(name, value)| match value.as_str() {
                 Some(text) => format!("{name} {text}"),
                 None => format!("{name} {value}"),

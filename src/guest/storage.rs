@@ -16,13 +16,15 @@ pub enum Storage {
     Overlay,
     /// A tree of its own.
     Dir,
+    /// A file system of its own, in one file.
+    Image,
 }
 
 impl Storage {
     /// Each, in the order in which they are documented.
-    pub const ALL: [Storage; 4] = [Self::Btrfs, Self::Reflink, Self::Overlay, Self::Dir];
+    pub const ALL: [Storage; 5] = [Self::Btrfs, Self::Reflink, Self::Overlay, Self::Dir, Self::Image];
     /// Their words.
-    pub const NAMES: &[&str] = &["btrfs", "reflink", "overlay", "dir"];
+    pub const NAMES: &[&str] = &["btrfs", "reflink", "overlay", "dir", "image"];
 
     /// Its word.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Storage {
             Self::Reflink => "reflink",
             Self::Overlay => "overlay",
             Self::Dir => "dir",
+            Self::Image => "image",
         }
     }
 }
@@ -51,7 +54,7 @@ impl FromStr for Storage {
             .ok_or_else(|| {
                 Invalid::new(
                     format!("`{}` is not a kind of storage", text.escape_debug()),
-                    "`btrfs`, `reflink`, `overlay` or `dir`",
+                    "`btrfs`, `reflink`, `overlay`, `dir` or `image`",
                 )
             })
     }

@@ -95,6 +95,11 @@ const fn only(alternatives: Alternatives) -> Answer {
     Answer::When([alternatives, NONE, NONE, NONE, NONE], libc::EPERM)
 }
 
+/// The same for requests of `ioctl(2)`: programs know what to do where a descriptor has no such request.
+const fn requests(alternatives: Alternatives) -> Answer {
+    Answer::When([alternatives, NONE, NONE, NONE, NONE], libc::ENOTTY)
+}
+
 /// What a filter is made for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Profile {
@@ -183,8 +188,17 @@ static NONE: Alternatives = &[];
 static SOCKET_PAIRS: Alternatives = &[&[is(0, AF_UNIX)]];
 
 /// `TIOCSTI` types into a terminal; `TIOCLINUX` and `TIOCSETD` reach the console's paste buffer and line disciplines
-/// (each a source of kernel bugs).
-static IOCTLS: Alternatives = &[&[is_not(1, 0x5412), is_not(1, 0x541c), is_not(1, 0x5423)]];
+/// (each a source of kernel bugs). The last four make subvolumes and snapshots of btrfs, which everybody may: each has a quota
+/// of its own, so that a guest would leave its own, and no snapshot of the guest would have what is in it.
+static IOCTLS: Alternatives = &[&[
+    is_not(1, 0x5412),
+    is_not(1, 0x541c),
+    is_not(1, 0x5423),
+    is_not(1, 0x5000_9401),
+    is_not(1, 0x5000_940e),
+    is_not(1, 0x5000_9417),
+    is_not(1, 0x5000_9418),
+]];
 
 /// And `FS_IOC_FSSETXATTR`, which does what `file_setattr(2)` does.
 static IOCTLS_SHARED: Alternatives = &[&[
@@ -192,6 +206,10 @@ static IOCTLS_SHARED: Alternatives = &[&[
     is_not(1, 0x541c),
     is_not(1, 0x5423),
     is_not(1, 0x401c_5820),
+    is_not(1, 0x5000_9401),
+    is_not(1, 0x5000_940e),
+    is_not(1, 0x5000_9417),
+    is_not(1, 0x5000_9418),
 ]];
 
 /// `PER_LINUX`, `PER_LINUX32`, either with `UNAME26`, and the question for the present one. Not `READ_IMPLIES_EXEC` and the like,
@@ -235,10 +253,10 @@ impl Profile {
             // The number of the project that a file's blocks count for, which only the host's ids can change: with it
             // a guest would leave its disk quota.
             "file_setattr" if self.shares_ids => Answer::Refuse(libc::EPERM),
-            "ioctl" if self.shares_ids => only(IOCTLS_SHARED),
+            "ioctl" if self.shares_ids => requests(IOCTLS_SHARED),
             "socket" => self.sockets(),
             "socketpair" => only(SOCKET_PAIRS),
-            "ioctl" => only(IOCTLS),
+            "ioctl" => requests(IOCTLS),
             "personality" if self.allow.contains(&Allow::Ptrace) => {
                 Answer::When([PERSONALITIES, PERSONALITY_DEBUG, NONE, NONE, NONE], libc::EPERM)
             }

@@ -11,11 +11,11 @@ use super::host::Host;
 use super::stop::StopHow;
 use super::{WAIT, build, convert, destroy, health, observe, set, start, stop, tree};
 use crate::error::{Error, Kind, Result};
-use crate::guest::{GuestName, Spec};
+use crate::guest::{GuestName, Spec, Xid};
 use crate::plan::{Action, Fact, Facts, Plan, Verb};
 use crate::storage::files::{self, Access};
 use crate::storage::state::{self, Applied, RecipeRef};
-use crate::storage::{Progress, fill, ids, lock, xid};
+use crate::storage::{Bounds, Progress, bounds, fill, ids, lock, xid};
 use crate::sys::interrupt;
 
 /// What an apply may do, and how.
@@ -70,11 +70,26 @@ pub fn facts(host: &Host) -> Result<Facts> {
             // Without a record of its start (it was killed between the two) it runs with what was applied.
             let started = applied.started.unwrap_or_else(|| fact.spec.clone());
             fact.drift = group.drift(&started.limits)?;
+            fact.drift.extend(disk_drift(host, &started, fact.xid)?);
             fact.started = Some(started);
         }
         facts.insert(name, fact);
     }
     Ok(facts)
+}
+
+/// The limits of its files that no longer hold, by their fields' names.
+fn disk_drift(host: &Host, started: &Spec, xid: Xid) -> Result<Vec<&'static str>> {
+    let bounds = Bounds::of(&started.limits, xid);
+    if bounds.is_none() {
+        return Ok(Vec::new());
+    }
+    let files = files::read(&host.layout, &started.name)?;
+    let home = host.layout.guest_dir(&started.name);
+    if bounds::is_held(&host.layout, &home, &files, &bounds)? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![if bounds.space.is_some() { "disk" } else { "inodes" }])
 }
 
 /// The same for who is about to change it: other commands on its guests are waited for first, also those that were
@@ -287,6 +302,8 @@ impl Work<'_> {
         if let Some(wanted) = spec.storage
             && wanted != files::read(&host.layout, &spec.name)?.storage()
         {
+            // As they will be: it is made for them.
+            applied.spec.limits = spec.limits.clone();
             convert::convert_locked(host, &applied, wanted, progress)?;
         }
         if applied.spec.files != spec.files || applied.spec.hostname != spec.hostname {

@@ -9,7 +9,7 @@ use crate::guest::{GuestName, HookMoment, Spec};
 use crate::storage::files::{self, Access, Files};
 use crate::storage::lock;
 use crate::storage::state::{self, Applied, RecipeRef};
-use crate::storage::{Progress, fill, ids, image, xid};
+use crate::storage::{Bounds, Progress, bounds, fill, ids, image, xid};
 
 /// Makes the files of a guest that is not there yet, and remembers what it is. Whole or not at all: until the last
 /// step it has no `spec.json`, and what has none is taken away by the next command.
@@ -61,7 +61,8 @@ fn make(
     image::remove(&host.layout, name)?;
     let xid = xid::allocate(&host.layout, name, spec.xid, &ids::taken()?)?;
     let prepared = image::prepare(&host.layout, &spec.image, &spec.packages, progress)?;
-    let files = install(host, spec, &prepared, hooks, progress)?;
+    let bounds = Bounds::of(&spec.limits, xid);
+    let files = install(host, spec, &prepared, &bounds, hooks, progress)?;
     let inside = files::open_as(&host.layout, name, &files, Access::Write)?.flushed_later();
     fill::fill(&inside, spec, progress)?;
     drop(inside);
@@ -82,10 +83,11 @@ fn install(
     host: &Host,
     spec: &Spec,
     prepared: &image::Prepared,
+    bounds: &Bounds,
     hooks: &dyn HookRunner,
     progress: &dyn Progress,
 ) -> Result<Files> {
-    let install = || image::install(&host.layout, &spec.name, prepared, spec.storage, progress);
+    let install = || image::install(&host.layout, &spec.name, prepared, spec.storage, bounds, progress);
     let source = match &prepared.source {
         Some(source) if observe::status(host, source)?.state == State::Running => {
             observe::applied(host, source)?
@@ -107,6 +109,9 @@ fn install(
 pub(super) fn undo(host: &Host, name: &GuestName) -> Result<()> {
     state::remove(&host.layout, name)?;
     image::remove(&host.layout, name)?;
+    for number in xid::of_guest(&host.layout, name)? {
+        bounds::forget(&host.layout, number)?;
+    }
     xid::release(&host.layout, name)?;
     sweep_scratch(host)
 }

@@ -7,7 +7,7 @@ use crate::guest::{GuestName, Storage};
 use crate::storage::driver::{self, From};
 use crate::storage::files;
 use crate::storage::state::{self, Applied};
-use crate::storage::{Progress, lock};
+use crate::storage::{Bounds, Progress, lock};
 
 /// Keeps the files of a guest, which does not run, as `storage` from now on. Whether anything changed.
 pub fn convert(host: &Host, name: &GuestName, storage: Storage, progress: &dyn Progress) -> Result<bool> {
@@ -45,5 +45,6 @@ pub(super) fn convert_locked(
         files: &old,
         is_live: false,
     };
-    driver::replace(layout, name, &old, &from, storage, progress).map(|()| true)
+    let bounds = Bounds::of(&applied.spec.limits, applied.xid);
+    driver::replace(layout, name, &old, &from, storage, &bounds, progress).map(|()| true)
 }

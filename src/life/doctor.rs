@@ -8,7 +8,8 @@ mod sysctls;
 use nix::sys::statfs::{FsType, statfs};
 use serde::Serialize;
 
-use crate::storage::Layout;
+use crate::storage::bounds::{self, Keeper};
+use crate::storage::{Layout, disk_image};
 use crate::sys::probe;
 
 /// One thing that guests need or profit from.
@@ -79,6 +80,7 @@ pub fn examine(layout: &Layout, guests: u64) -> Vec<Finding> {
     findings.push(landlock(crate::sys::landlock::abi().ok()));
     findings.push(filesystem(root));
     findings.push(overlay(&read("/proc/filesystems")));
+    findings.push(disk_limits(layout));
     findings.push(ipv6());
     findings.push(tool(
         "busybox",
@@ -355,6 +357,32 @@ fn overlay(filesystems: &str) -> Finding {
         "not known to the kernel",
         "guests cannot share an image's files; `modprobe overlay` may help",
     )
+}
+
+/// What keeps `limits.disk`, in the state directory or what it will be made on.
+fn disk_limits(layout: &Layout) -> Finding {
+    let name = "disk limits";
+    let kept = bounds::check(layout);
+    let image = disk_image::check();
+    match (kept, image) {
+        (Ok(keeper), Ok(())) => Finding::ok(name, format!("by {}, and by image", by(keeper))),
+        (Ok(keeper), Err(_)) => Finding::ok(name, format!("by {}", by(keeper))),
+        (Err(err), Ok(())) => Finding::ok(name, format!("by image alone: {err}")),
+        (Err(err), Err(image)) => Finding::lacks(
+            name,
+            State::Limited,
+            format!("none: {err}; {image}"),
+            image.hint().unwrap_or("`limits.disk` is refused").to_owned(),
+        ),
+    }
+}
+
+fn by(keeper: Keeper) -> &'static str {
+    match keeper {
+        Keeper::Project => "project quota",
+        Keeper::Subvolume => "quota of subvolumes",
+        Keeper::Image => "image",
+    }
 }
 
 fn ipv6() -> Finding {

@@ -9,7 +9,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{Caps, GuestName, Net, Spec, Storage, Xid};
 use crate::storage::archive::{self, Archive};
 use crate::storage::state::{self, Applied};
-use crate::storage::{Progress, ids, image, lock, xid};
+use crate::storage::{Bounds, Progress, ids, image, lock, xid};
 
 /// What is taken from an archive, and how.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +61,8 @@ fn make(host: &Host, spec: Spec, archive: Archive, progress: &dyn Progress) -> R
         Some(archive) => archive::unpack(archive, root, progress),
         None => Err(Error::new(Kind::Internal, "an archive is read twice")),
     };
-    image::install_filled(layout, &spec.name, spec.storage, &fill, progress)?;
+    let bounds = Bounds::of(&spec.limits, xid);
+    image::install_filled(layout, &spec.name, spec.storage, &bounds, &fill, progress)?;
     let applied = Applied {
         image_key: "import".to_owned(),
         spec,

@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::host::Host;
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, HostPid, Init, Limits, Spec, Xid};
+use crate::storage::bounds::{self, Usage};
+use crate::storage::files;
 use crate::storage::state::{self, Applied};
 use crate::sys::cgroup::Group;
 use crate::sys::proc;
@@ -54,6 +56,9 @@ pub struct Status {
     /// Microseconds of processor time, where the kernel counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_us: Option<u64>,
+    /// What its files take, where the file system counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Usage>,
     /// Its addresses.
     pub addresses: Vec<std::net::IpAddr>,
     /// Where its files came from.
@@ -83,6 +88,7 @@ pub fn status(host: &Host, name: &GuestName) -> Result<Status> {
         processes: 0,
         memory_bytes: None,
         cpu_us: None,
+        disk: disk(host, name),
         addresses: applied.spec.net.addrs().collect(),
         image: applied.spec.image.to_string(),
         autostart: applied.spec.autostart,
@@ -110,6 +116,14 @@ pub fn status(host: &Host, name: &GuestName) -> Result<Status> {
     Ok(status)
 }
 
+/// What the files of a guest take. Whoever cannot be asked tells nothing: a guest whose files are damaged is listed too.
+fn disk(host: &Host, name: &GuestName) -> Option<Usage> {
+    let files = files::read(&host.layout, name).ok()?;
+    bounds::usage(&host.layout, &host.layout.guest_dir(name), &files)
+        .ok()
+        .flatten()
+}
+
 /// The limits that hold for a guest: while it runs those that the kernel enforces, else those that it would get.
 pub fn limits(host: &Host, name: &GuestName) -> Result<Limits> {
     let applied = applied(host, name)?;
@@ -117,10 +131,15 @@ pub fn limits(host: &Host, name: &GuestName) -> Result<Limits> {
     match group(host, applied.xid)? {
         Some(group) if group.is_populated()? => {
             let Limits {
-                nice, rlimits, disk, ..
+                nice,
+                rlimits,
+                disk,
+                inodes,
+                ..
             } = wanted;
             Ok(Limits {
                 disk,
+                inodes,
                 nice,
                 rlimits,
                 ..group.read_limits()?

@@ -5,8 +5,8 @@ use super::host::Host;
 use super::observe::{self, State};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, HookMoment};
-use crate::storage::Progress;
 use crate::storage::snapshot::{self, Label, Snapshot};
+use crate::storage::{Bounds, Progress};
 
 /// What a snapshot has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,5 +66,7 @@ pub fn rollback(host: &Host, name: &GuestName, label: &Label, progress: &dyn Pro
         return Err(Error::new(Kind::State, format!("guest `{name}` runs"))
             .with_hint(format!("`hostel stop {name}` first: its files are exchanged")));
     }
-    snapshot::restore(&host.layout, name, label, progress)
+    let applied = observe::applied(host, name)?;
+    let bounds = Bounds::of(&applied.spec.limits, applied.xid);
+    snapshot::restore(&host.layout, name, label, &bounds, progress)
 }

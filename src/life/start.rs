@@ -19,7 +19,7 @@ use crate::guest::{Allow, CapSet, Context, GuestName, HookMoment, Init, NetMode,
 use crate::plan::{self, Program, Step};
 use crate::storage::files::{self, Access, Files};
 use crate::storage::state::{self, Applied};
-use crate::storage::{ids, xid};
+use crate::storage::{Bounds, bounds, disk_image, ids, xid};
 use crate::sys::{landlock, netlink, pidfd, proc};
 
 /// How long the guest's own init may take from its keeper's start to its own: the mounts and masks in between, on a
@@ -75,6 +75,7 @@ fn plan_of(spec: &Spec, context: &Context, xid: Xid) -> Result<Vec<Step>> {
 
 fn context(host: &Host, spec: &Spec, xid: Xid, files: &Files) -> Context {
     Context {
+        image: (*files == Files::Image).then(|| host.layout.guest_dir(&spec.name).join(disk_image::NAME)),
         layers: files.stack().map(|stack| Box::new(stack.overlay(&host.layout))),
         ..Context::of_guest(spec, xid, host.layout.rootfs(&spec.name))
     }
@@ -86,6 +87,9 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     xid::confirm(&host.layout, &spec.name, applied.xid, &ids::taken()?)?;
     // Here, where links of the guest's tree cannot lead out of it; the process inside only opens them.
     let files = files::read(&host.layout, &spec.name)?;
+    // They may have been taken away since they were set: quotas are a setting of the mount.
+    let bounds = Bounds::of(&spec.limits, applied.xid);
+    bounds::hold(&host.layout, &host.layout.guest_dir(&spec.name), &files, &bounds)?;
     if !spec.mounts.is_empty() {
         let inside = files::open_as(&host.layout, &spec.name, &files, Access::Write)?;
         crate::storage::fill::make_targets(&inside, spec)?;

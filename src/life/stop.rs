@@ -65,10 +65,10 @@ pub(super) fn stop_locked(
         }
     };
     run_hook(hooks, &applied, HookMoment::PreStop)?;
-    // The last who lets go of layers writes their file system to the disk, all of it. Better this command, which has the
+    // The last who lets go of layers or an image writes their file system to the disk, all of it. Better this command, which has the
     // time, than the last process of the guest, which is waited for with a deadline.
-    let is_of_layers = files::read(&host.layout, name).is_ok_and(|files| files.stack().is_some());
-    let _tree = is_of_layers.then(|| super::tree::open(host, &applied, Access::Read));
+    let is_mounted = files::read(&host.layout, name).is_ok_and(|files| !files.has_tree());
+    let _tree = is_mounted.then(|| super::tree::open(host, &applied, Access::Read));
     let stopped = if how.kill {
         Stopped::Killed
     } else {

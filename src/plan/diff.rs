@@ -261,7 +261,6 @@ fn effect(path: &str) -> Effect {
     let field = path.split('.').next().unwrap_or(path);
     match field {
         "image" | "packages" => Effect::Rebuild,
-        "limits" if path == "limits.disk" => Effect::Rebuild,
         "limits" | "files" | "autostart" | "depends" | "health" | "hooks" | "stop" | "secret_env" => {
             Effect::Live
         }

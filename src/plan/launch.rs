@@ -32,9 +32,10 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
 
     // Everything of the host that the process will see is taken hold of by descriptor before it exists.
     if let Some(root) = &context.root {
-        steps.push(match &context.layers {
-            Some(layers) => Step::OpenLayers(layers.clone(), isolate.user),
-            None => Step::OpenRoot(root.clone()),
+        steps.push(match (&context.layers, &context.image) {
+            (Some(layers), _) => Step::OpenLayers(layers.clone(), isolate.user),
+            (None, Some(image)) => Step::OpenImage(image.clone()),
+            (None, None) => Step::OpenRoot(root.clone()),
         });
     }
     steps.extend(context.mounts.iter().cloned().map(Step::OpenMount));
@@ -172,6 +173,13 @@ fn check(context: &Context) -> Result<()> {
     };
     if context.hostname.is_some() && !context.isolate.uts {
         return needs("a hostname", "uts");
+    }
+    if context.limits.disk.is_some() || context.limits.inodes.is_some() {
+        return Err(Error::new(
+            Kind::Invalid,
+            "a limit on disk space or inodes is one of a guest's files, and a context has none of its own",
+        )
+        .with_hint("give it to a guest: `hostel set GUEST disk=2G`"));
     }
     if context.root.is_some() && !context.isolate.mount {
         return needs("a root", "mount");

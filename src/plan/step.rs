@@ -50,6 +50,8 @@ pub enum Step {
     OpenRoot(PathBuf),
     /// Make its root of layers, their owners mapped where it has ids of its own.
     OpenLayers(Box<Overlay>, bool),
+    /// Mount the file system in that file as its root.
+    OpenImage(PathBuf),
     /// Take hold of host data.
     OpenMount(Mount),
     /// Show the owner of that mount (by its place among them) as a user of the guest, whose ids begin there.
@@ -115,6 +117,7 @@ impl Step {
             | Step::Admit(None)
             | Step::OpenRoot(_)
             | Step::OpenLayers(..)
+            | Step::OpenImage(_)
             | Step::OpenMount(_)
             | Step::MapOwner(..)
             | Step::Clone(_) => Phase::Before,
@@ -163,6 +166,7 @@ impl fmt::Display for Step {
                     lower.join(", ")
                 )
             }
+            Step::OpenImage(path) => write!(f, "mount root `{}`", path.display()),
             Step::OpenMount(mount) => write!(f, "open `{}`", mount.source.display()),
             Step::MapOwner(_, mount, _) => match &mount.owner {
                 Some(owner) => write!(

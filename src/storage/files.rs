@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::layer::LayerId;
-use super::{Inside, Layout, state, tree};
+use super::{Inside, Layout, disk_image, state, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::context::Overlay;
 use crate::guest::{GuestName, Invalid, Storage, serde_as_text};
@@ -32,6 +32,8 @@ pub enum Files {
     Reflink,
     /// A tree, `rootfs`.
     Dir,
+    /// A file system in one file, `disk.img`.
+    Image,
     /// Layers.
     Overlay(Stack),
 }
@@ -112,7 +114,22 @@ impl Files {
             Self::Btrfs => Storage::Btrfs,
             Self::Reflink => Storage::Reflink,
             Self::Dir => Storage::Dir,
+            Self::Image => Storage::Image,
             Self::Overlay(_) => Storage::Overlay,
+        }
+    }
+
+    /// Whether it has a tree of its own, `rootfs`.
+    pub fn has_tree(&self) -> bool {
+        matches!(self, Self::Btrfs | Self::Reflink | Self::Dir)
+    }
+
+    /// What of a guest's directory they are in.
+    pub fn in_home(&self) -> Option<&'static str> {
+        match self {
+            Self::Btrfs | Self::Reflink | Self::Dir => Some("rootfs"),
+            Self::Image => Some(disk_image::NAME),
+            Self::Overlay(_) => None,
         }
     }
 
@@ -249,6 +266,15 @@ pub fn open_in(layout: &Layout, home: &Path, files: &Files, label: &str, access:
             let tree = merged(layout, stack, access).context(|| format!("open the files of `{label}`"))?;
             Ok(Inside::from_fd(tree, label))
         }
+        Files::Image => {
+            let attr = DATA.and(match access {
+                Access::Write => Attr::DATA,
+                Access::Read => Attr::RDONLY,
+            });
+            let tree = disk_image::open(&home.join(disk_image::NAME), attr)
+                .context(|| format!("open the files of `{label}`"))?;
+            Ok(Inside::from_fd(tree, label))
+        }
         _ => Inside::open(&home.join("rootfs"), label),
     }
 }
@@ -258,10 +284,8 @@ pub fn open_as(layout: &Layout, name: &GuestName, files: &Files, access: Access)
     open_in(layout, &layout.guest_dir(name), files, name.as_str(), access)
 }
 
-/// The tree of a guest that is just being made.
-pub fn open_stack(layout: &Layout, stack: &Stack, label: &str) -> Result<Inside> {
-    Ok(Inside::from_fd(merged(layout, stack, Access::Write)?, label))
-}
+/// What hostel looks at it does not run.
+const DATA: Attr = Attr::DATA;
 
 /// A mount of the layers that is attached nowhere: it goes with its descriptor.
 fn merged(layout: &Layout, stack: &Stack, access: Access) -> Result<OwnedFd> {
@@ -276,7 +300,7 @@ fn merged(layout: &Layout, stack: &Stack, access: Access) -> Result<OwnedFd> {
         Access::Read => top.join("root"),
     })?;
     let mut lower: Vec<_> = below.iter().map(|fd| fd.as_fd()).collect();
-    let attr = Attr::NOSUID.and(Attr::NODEV).and(Attr::NOEXEC);
+    let attr = DATA;
     match access {
         Access::Write => overlay::mount(
             &Layers {
@@ -296,6 +320,7 @@ fn merged(layout: &Layout, stack: &Stack, access: Access) -> Result<OwnedFd> {
 pub fn size_in(layout: &Layout, home: &Path, files: &Files) -> Result<u64> {
     let path = match files {
         Files::Overlay(stack) => stack.top.dir(layout),
+        Files::Image => return disk_image::usage(&home.join(disk_image::NAME)).map(|usage| usage.used),
         _ => home.join("rootfs"),
     };
     let opened = File::open(&path).context(|| format!("open `{}`", path.display()))?;
@@ -322,7 +347,13 @@ mod tests {
                 Below::Image("busybox-1".into()),
             ],
         };
-        for files in [Files::Overlay(stack), Files::Btrfs, Files::Reflink, Files::Dir] {
+        for files in [
+            Files::Overlay(stack),
+            Files::Btrfs,
+            Files::Reflink,
+            Files::Image,
+            Files::Dir,
+        ] {
             write(&layout.guest_dir(&web), &files).unwrap();
             assert_eq!(read(&layout, &web).unwrap(), files);
         }

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::files::{self, Below, Files};
-use super::{Layout, scratch};
+use super::{Bounds, Layout, bounds, scratch};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Invalid, serde_as_text};
 
@@ -63,12 +63,12 @@ pub struct Hold {
 }
 
 /// Makes an empty layer, whose root belongs to the guest's root.
-pub fn create(layout: &Layout) -> Result<(LayerId, Hold)> {
+pub fn create(layout: &Layout, bounds: &Bounds) -> Result<(LayerId, Hold)> {
     make_dir(&layout.layers(), 0o700, true)?;
     loop {
         let id = LayerId(scratch::unique());
         let dir = id.dir(layout);
-        make_dir(&dir, 0o700, false)?;
+        bounds::make_dir(&dir, 0o700, bounds)?;
         // A sweeper may have come between the two lines.
         if let Some(hold) = hold(&dir)? {
             make_dir(&dir.join("root"), 0o755, false)?;
@@ -206,15 +206,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::at(dir.path().join("state"));
         layout.ensure().unwrap();
-        let (kept, hold) = create(&layout).unwrap();
-        let (below, other) = create(&layout).unwrap();
+        let (kept, hold) = create(&layout, &Bounds::NONE).unwrap();
+        let (below, other) = create(&layout, &Bounds::NONE).unwrap();
         drop(other);
         let stack = Stack {
             top: kept.clone(),
             below: vec![Below::Layer(below.clone())],
         };
         assert_eq!(sweep(&layout).unwrap(), vec![below]);
-        let (below, other) = create(&layout).unwrap();
+        let (below, other) = create(&layout, &Bounds::NONE).unwrap();
         drop((hold, other));
         let web: GuestName = "web".parse().unwrap();
         fs::create_dir(layout.guest_dir(&web)).unwrap();

@@ -5,6 +5,8 @@
 //! never by a path that the guest can bend.
 
 pub mod archive;
+pub mod bounds;
+pub mod disk_image;
 pub mod driver;
 pub mod files;
 pub mod fill;
@@ -20,11 +22,12 @@ pub mod progress;
 pub mod scratch;
 pub mod snapshot;
 pub mod state;
-mod still;
+pub mod still;
 pub mod tree;
 pub mod unify;
 pub mod xid;
 
+pub use bounds::Bounds;
 pub use files::Files;
 pub use inside::Inside;
 pub use layout::Layout;

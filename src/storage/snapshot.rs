@@ -17,7 +17,7 @@ use super::driver::{self, From, Job};
 use super::files::{self, Access, Files};
 use super::scratch::Scratch;
 use super::still::Source;
-use super::{Inside, Layout, Progress, layer, state, tree};
+use super::{Bounds, Inside, Layout, Progress, layer, state, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Invalid, Storage, serde_as_text};
 
@@ -112,7 +112,7 @@ pub fn create(
     }
     let mut source = Source::look(layout, name)?;
     let kept = files::read(layout, name)?;
-    let driver = driver::choose(layout, Some(kept.storage()))?;
+    let driver = driver::choose(layout, Some(kept.storage()), &Bounds::NONE)?;
     let scratch = Scratch::new(layout)?;
     let made = scratch.path().join(label.as_str());
     make_dir(&made)?;
@@ -127,6 +127,7 @@ pub fn create(
         name,
         from: &from,
         place: &made,
+        bounds: &Bounds::NONE,
         progress,
     })?;
     drop(source);
@@ -164,7 +165,7 @@ pub struct Temporary<'a> {
 pub fn temporary<'a>(layout: &'a Layout, name: &GuestName, progress: &dyn Progress) -> Result<Temporary<'a>> {
     let mut source = Source::look(layout, name)?;
     let kept = files::read(layout, name)?;
-    let driver = driver::choose(layout, Some(kept.storage()))?;
+    let driver = driver::choose(layout, Some(kept.storage()), &Bounds::NONE)?;
     let scratch = Scratch::new(layout)?;
     let place = scratch.path().join("snapshot");
     make_dir(&place)?;
@@ -178,6 +179,7 @@ pub fn temporary<'a>(layout: &'a Layout, name: &GuestName, progress: &dyn Progre
             is_live: source.is_running(),
         },
         place: &place,
+        bounds: &Bounds::NONE,
         progress,
     })?;
     Ok(Temporary {
@@ -316,7 +318,14 @@ pub fn retain(layout: &Layout, name: &GuestName, keep: usize) -> Result<Vec<Labe
 }
 
 /// Makes the guest's files those of a snapshot. The caller holds the guest's lock, and the guest does not run.
-pub fn restore(layout: &Layout, name: &GuestName, label: &Label, progress: &dyn Progress) -> Result<()> {
+/// Its files are kept within `bounds` then too.
+pub fn restore(
+    layout: &Layout,
+    name: &GuestName,
+    label: &Label,
+    bounds: &Bounds,
+    progress: &dyn Progress,
+) -> Result<()> {
     let place = place(layout, name, label)?;
     let kept = files::read_in(&place)?;
     let old = files::read(layout, name)?;
@@ -325,7 +334,7 @@ pub fn restore(layout: &Layout, name: &GuestName, label: &Label, progress: &dyn 
         files: &kept,
         is_live: false,
     };
-    driver::replace(layout, name, &old, &from, old.storage(), progress)
+    driver::replace(layout, name, &old, &from, old.storage(), bounds, progress)
 }
 
 #[cfg(test)]

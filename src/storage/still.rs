@@ -19,10 +19,17 @@ use crate::sys::{clone, file, pidfd};
 const FREEZE: Duration = Duration::from_secs(10);
 
 /// A guest whose lock the caller holds, and which does nothing but what it does itself.
-pub(super) struct Source {
+pub struct Source {
     name: GuestName,
     running: Option<Group>,
     still: Option<Still>,
+}
+
+/// Keeps the processes of a guest, if it runs, from running until the value is dropped. The caller holds its lock.
+pub fn hold(layout: &Layout, name: &GuestName) -> Result<Source> {
+    let mut source = Source::look(layout, name)?;
+    source.keep_still(&Files::Dir, Storage::Dir)?;
+    Ok(source)
 }
 
 impl Source {

@@ -17,7 +17,7 @@ use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-pub use copy::{Copied, Devices, Elsewhere, Options, copy, copy_attributes};
+pub use copy::{Copied, Devices, Elsewhere, Options, copy, copy_attributes, copy_file};
 pub(in crate::storage) use copy::{copy_guest_attributes, copy_layer_attributes, is_a_mark, is_the_guests};
 
 use super::scratch;
@@ -92,8 +92,16 @@ fn empty(top: &OwnedFd, dir: &OwnedFd, depth: usize) -> Result<()> {
 /// Removes a subvolume of btrfs at once. One that has others in it, or that the caller may not, is emptied as a
 /// directory is.
 fn destroyed(parent: impl AsFd, child: &OwnedFd, name: &Path) -> bool {
-    matches!(sys::btrfs::is_subvolume(child), Ok(true))
-        && sys::btrfs::destroy(parent, name.as_os_str()).is_ok()
+    if !matches!(sys::btrfs::is_subvolume(child), Ok(true)) {
+        return false;
+    }
+    let id = sys::btrfs::subvolume_id(child);
+    let is_gone = sys::btrfs::destroy(parent.as_fd(), name.as_os_str()).is_ok();
+    if let (true, Ok(id)) = (is_gone, id) {
+        // Where quotas are off there is nothing, and a newer kernel (6.10) does it when the last block is gone.
+        let _ = sys::btrfs::forget(parent, id);
+    }
+    is_gone
 }
 
 /// What a tree occupies on disk, in bytes. A file with several names counts once; other mounts do not count.

@@ -6,7 +6,7 @@ use crate::support::hostel;
 fn no_guests() {
     assert_eq!(
         hostel(&["ls"]).prints(),
-        "NAME  XID  STATE  PROC  MEM  CPU  ADDRESS  UPTIME\n"
+        "NAME  XID  STATE  PROC  MEM  CPU  DISK  ADDRESS  UPTIME\n"
     );
     assert_eq!(hostel(&["ls", "--json"]).prints(), "[]\n");
     assert_eq!(hostel(&["ls", "-rq"]).prints(), "");

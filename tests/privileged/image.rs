@@ -88,7 +88,7 @@ fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
 
     let (web, db): (GuestName, GuestName) = ("web".parse().unwrap(), "db".parse().unwrap());
     for name in [&web, &db] {
-        image::install(&layout, name, &prepared, None, &Silent).unwrap();
+        image::install(&layout, name, &prepared, None, &hostel::storage::Bounds::NONE, &Silent).unwrap();
     }
     let host_key = |name| fs::read(layout.rootfs(name).join("etc/ssh/ssh_host_ed25519_key")).unwrap();
     assert_ne!(host_key(&web), host_key(&db));
@@ -131,7 +131,7 @@ fn a_copy_on_btrfs_shares_its_extents(world: &World) {
     let prepared = image::prepare(&layout, &image, &[], &Silent).unwrap();
     for n in 0..4 {
         let name: GuestName = format!("g{n}").parse().unwrap();
-        image::install(&layout, &name, &prepared, None, &Silent).unwrap();
+        image::install(&layout, &name, &prepared, None, &hostel::storage::Bounds::NONE, &Silent).unwrap();
         assert_eq!(fs::metadata(layout.rootfs(&name).join("large")).unwrap().size(), 120 << 20);
     }
     assert!(tree::size(fs::File::open(&volume.at).unwrap()).unwrap() > 500 << 20);

@@ -52,6 +52,7 @@ files! {
     crash,
     debian_services,
     debian_work,
+    disk,
     docs,
     enter,
     faults,

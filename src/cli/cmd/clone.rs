@@ -43,7 +43,7 @@ pub(crate) struct Clone {
     /// Its context id; allocated without
     #[arg(long, value_name = "N", conflicts_with = "count")]
     xid: Option<Xid>,
-    /// How its files are kept: btrfs, reflink, overlay or dir; as its source's without
+    /// How its files are kept: btrfs, reflink, overlay, dir or image; as its source's without
     #[arg(long, value_name = "STORAGE")]
     storage: Option<Storage>,
     /// Start it

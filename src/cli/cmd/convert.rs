@@ -15,13 +15,14 @@ use crate::life::{Host, convert};
 ///
 /// The guests are stopped. btrfs is a subvolume, of which a clone is a snapshot; reflink is a tree that shares its
 /// extents with its clones; overlay is a layer of its own over layers that clones share, on disk and in memory; dir is
-/// a tree. What the file system cannot do is refused, and the files stay as they are.
+/// a tree; image is a file system of its own in one file, as large as `limits.disk`. What the file system cannot do is
+/// refused, and the files stay as they are.
 #[derive(Debug, Parser)]
 pub(crate) struct Convert {
     /// The names of the guests
     #[arg(value_name = "GUEST", required = true, add = args::guests())]
     guests: Vec<GuestName>,
-    /// How their files are kept: btrfs, reflink, overlay or dir
+    /// How their files are kept: btrfs, reflink, overlay, dir or image
     #[arg(long = "to", value_name = "STORAGE")]
     storage: Storage,
 }

@@ -33,7 +33,7 @@ pub(crate) struct Import {
     /// Its context id; allocated without
     #[arg(long, value_name = "N")]
     xid: Option<Xid>,
-    /// How its files are kept: btrfs, reflink, overlay or dir; what the file system does best without
+    /// How its files are kept: btrfs, reflink, overlay, dir or image; what the file system does best without
     #[arg(long, value_name = "STORAGE")]
     storage: Option<Storage>,
     /// Believe what the archive says of the host: mounts, network, capabilities and what is loosened

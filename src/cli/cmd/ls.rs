@@ -66,6 +66,7 @@ fn table(guests: &[Status]) -> Table {
         ("PROC", Align::Right),
         ("MEM", Align::Right),
         ("CPU", Align::Right),
+        ("DISK", Align::Right),
         ("ADDRESS", Align::Left),
         ("UPTIME", Align::Right),
     ]);
@@ -79,11 +80,21 @@ fn table(guests: &[Status]) -> Table {
             or_dash(Some(guest.processes.to_string())).into(),
             or_dash(guest.memory_bytes.map(human::bytes)).into(),
             or_dash(guest.cpu_us.map(|us| human::cpu(Duration::from_micros(us)))).into(),
+            disk(guest).into(),
             addresses(guest).into(),
             or_dash(guest.uptime_s.map(|s| human::span(Duration::from_secs(s)))).into(),
         ]);
     }
     table
+}
+
+/// What its files take, and of how much, where the file system counts it.
+fn disk(guest: &Status) -> String {
+    match guest.disk.map(|disk| (disk.used, disk.limit)) {
+        None => "-".to_owned(),
+        Some((used, None)) => human::bytes(used),
+        Some((used, Some(limit))) => format!("{}/{}", human::bytes(used), human::bytes(limit)),
+    }
 }
 
 /// The first address, and how many there are besides.

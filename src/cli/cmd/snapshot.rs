@@ -16,7 +16,7 @@ use crate::storage::snapshot::Label;
 /// Take snapshots of the files of guests
 ///
 /// A guest may run: its processes stand still while its files are copied, and its hooks for snapshots run around that.
-/// A snapshot is kept as the guest's files are (btrfs, reflink, overlay or dir), costs what a clone costs, and goes
+/// A snapshot is kept as the guest's files are (see `hostel convert`), costs what a clone costs, and goes
 /// with its guest. `hostel rollback` goes back to one.
 #[derive(Debug, Parser)]
 pub(crate) struct Snapshot {

@@ -15,6 +15,7 @@ use crate::cli::verb::{Example, Group, Verb};
 use crate::guest::Limits;
 use crate::life::Host;
 use crate::life::observe;
+use crate::storage::bounds::Usage;
 
 /// Show how a guest is
 #[derive(Debug, Parser)]
@@ -32,6 +33,24 @@ struct Whole<'a> {
     #[serde(flatten)]
     status: &'a observe::Status,
     limits: &'a Limits,
+}
+
+/// What its files take, of how much, and who sees to it.
+fn disk(usage: Usage) -> String {
+    let part = |used: String, limit: Option<String>| match limit {
+        Some(limit) => format!("{used} of {limit}"),
+        None => used,
+    };
+    let mut text = part(human::bytes(usage.used), usage.limit.map(human::bytes));
+    if let Some(inodes) = usage.inodes {
+        text.push_str(", ");
+        text.push_str(&part(
+            inodes.to_string(),
+            usage.inode_limit.map(|max| max.to_string()),
+        ));
+        text.push_str(" inodes");
+    }
+    format!("{text} ({})", usage.kept_by)
 }
 
 impl Verb for Status {
@@ -64,6 +83,7 @@ impl Verb for Status {
             ),
             ("processes", Some(status.processes.to_string())),
             ("memory", status.memory_bytes.map(human::bytes)),
+            ("disk", status.disk.map(disk)),
             (
                 "cpu",
                 status.cpu_us.map(|us| human::cpu(Duration::from_micros(us))),

@@ -51,10 +51,10 @@ record!(GUEST, "guest", "A complete Linux server.", [
     field("xid", Type::Scalar(&s::XID), "The context id, 2 to 49151: its user ids, cgroup and loopback address follow from it.", "101").default("allocated, and remembered"),
     field("image", Type::Scalar(&s::IMAGE), "Where its files come from: `busybox`, `debian:SUITE`, `devuan:SUITE`, `ubuntu:SUITE`, `tar:FILE`, `dir:PATH` or `clone:GUEST`. Changing it rebuilds the guest.", "\"debian:bookworm\"").required(),
     field("packages", Type::List(&Type::Scalar(&s::PACKAGE)), "Debian packages added to the image.", "{ \"nginx-light\" }"),
-    field("storage", Type::Enum(Storage::NAMES), "How its files are kept. `btrfs`: a subvolume, made as a snapshot. `reflink`: a copy that shares its extents. `overlay`: a layer of its own over files that it shares with others of its image, on disk and in memory. `dir`: a copy. What the file system cannot do is refused. Changing it moves the files while the guest is stopped.", "\"overlay\"").default("the first of `btrfs`, `reflink`, `dir` that the file system can"),
+    field("storage", Type::Enum(Storage::NAMES), "How its files are kept. `btrfs`: a subvolume, made as a snapshot. `reflink`: a copy that shares its extents. `overlay`: a layer of its own over files that it shares with others of its image, on disk and in memory. `dir`: a copy. `image`: a file system of its own in one file, as large as `limits.disk`. What the file system cannot do is refused. Changing it moves the files while the guest is stopped.", "\"overlay\"").default("the first of `btrfs`, `reflink`, `dir` that the file system can; `image` where nothing else keeps `limits.disk`"),
     field("hostname", Type::Scalar(&s::HOSTNAME), "Its hostname.", "\"web.example.net\"").default("its name"),
     field("net", Type::Record(&NET), "Its network.", "{ mode = \"bind\", address = \"10.0.0.10/24\", device = \"eth0\" }"),
-    field("limits", Type::Record(&LIMITS), "What it may use at most. All but `disk` change while it runs.", "{ memory = \"256M\", cpus = 0.5 }"),
+    field("limits", Type::Record(&LIMITS), "What it may use at most. All change while it runs.", "{ memory = \"256M\", cpus = 0.5 }"),
     field("caps", Type::Record(&CAPS), "The capabilities of its root.", "{ keep = { \"net_raw\" } }"),
     field("allow", Type::List(&Type::Enum(Allow::NAMES)), "What of its confinement is loosened, by name; `hostel doc allow` tells what each word opens and risks.", "{ \"keyring\", \"ptrace\" }"),
     field("userns", Type::Bool, "Whether its user ids are its own. With `false` its root is the host's root, with the default capabilities at most; `hostel doc userns` tells what that risks.", "false").default("true"),
@@ -135,8 +135,15 @@ record!(
         field(
             "disk",
             Type::Scalar(&s::SIZE),
-            "Disk space of its files, in bytes; fixed while it runs.",
+            "Disk space of its files, in bytes. The file system keeps it: by a quota where it has one, else its files are an image of that size (`storage`).",
             "\"2G\""
+        )
+        .default("unlimited"),
+        field(
+            "inodes",
+            Type::Scalar(&s::COUNT),
+            "Its files and directories. By a project quota (ext4, xfs) or an image; btrfs has no such limit.",
+            "100000"
         )
         .default("unlimited"),
         field(

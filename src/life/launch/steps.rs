@@ -14,6 +14,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{HostPid, Limits, Mount, Overlay, Xid};
 use crate::life::inside;
 use crate::plan::Step;
+use crate::storage::disk_image;
 use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
 use crate::sys::netlink::{Loopback6, Owner, Veth};
@@ -89,6 +90,7 @@ impl Launch<'_> {
                 self.root = Some(open_layers(layers, xid)?);
                 self.is_root_mapped = true;
             }
+            Step::OpenImage(path) => self.root = Some(disk_image::open(path, Attr::NODEV)?),
             Step::OpenMount(wanted) => {
                 let tree = open_tree(&wanted.source, false)?;
                 let attr = attributes(wanted);

@@ -222,6 +222,7 @@ impl FakeHost {
             processes: u64::from(state != State::Stopped),
             memory_bytes: None,
             cpu_us: None,
+            disk: None,
             addresses: fact.spec.net.addrs().collect(),
             image: fact.spec.image.to_string(),
             autostart: fact.spec.autostart,

@@ -10,7 +10,7 @@ use super::{Driver, From, Job, Made, copy, open, rootfs, unsupported};
 use crate::error::{Context as _, Error, Result};
 use crate::guest::Storage;
 use crate::storage::scratch::Scratch;
-use crate::storage::{Files, Layout};
+use crate::storage::{Files, Layout, bounds};
 use crate::sys::btrfs;
 
 pub(super) struct Btrfs;
@@ -44,7 +44,10 @@ impl Driver for Btrfs {
                 job.progress
                     .stage(&format!("taking the snapshot for {}", job.name));
                 match btrfs::snapshot(&of, open(job.place)?, OsStr::new("rootfs")) {
-                    Ok(()) => return Ok(made(0)),
+                    Ok(()) => {
+                        bounds::hold_dir(&rootfs(job.place), job.bounds).context(|| "limit disk space")?;
+                        return Ok(made(0));
+                    }
                     // Images may be kept elsewhere: then it is a copy.
                     Err(Errno::EXDEV) => {}
                     Err(errno) => {
@@ -56,6 +59,7 @@ impl Driver for Btrfs {
         let subvolume = rootfs(job.place);
         btrfs::create(open(job.place)?, OsStr::new("rootfs"))
             .context(|| format!("make the subvolume `{}`", subvolume.display()))?;
+        bounds::hold_dir(&subvolume, job.bounds).context(|| "limit disk space")?;
         let copied = copy(job, &subvolume)?;
         Ok(made(copied.devices_skipped))
     }
@@ -65,7 +69,7 @@ impl Driver for Btrfs {
 fn subvolume(job: &Job<'_>) -> Option<std::path::PathBuf> {
     match job.from {
         From::Image { path, .. } => Some((*path).to_owned()),
-        From::Guest { home, files, .. } if files.stack().is_none() => Some(rootfs(home)),
+        From::Guest { home, files, .. } if files.has_tree() => Some(rootfs(home)),
         _ => None,
     }
 }
@@ -80,5 +84,5 @@ pub(in crate::storage) fn make_root(path: &Path) -> Result<()> {
         return fs::set_permissions(path, mode)
             .context(|| format!("change the mode of `{}`", path.display()));
     }
-    super::make_dir(path, 0o755)
+    bounds::make_dir(path, 0o755, &bounds::Bounds::NONE)
 }

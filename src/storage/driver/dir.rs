@@ -1,6 +1,6 @@
 //! `dir`: a tree of the guest's own, on any file system.
 
-use super::{Driver, Job, Made, copy, make_dir, rootfs};
+use super::{Driver, Job, Made, copy, make_root};
 use crate::Result;
 use crate::guest::Storage;
 use crate::storage::{Files, Layout};
@@ -17,8 +17,7 @@ impl Driver for Dir {
     }
 
     fn make(&self, job: &Job<'_>) -> Result<Made> {
-        let to = rootfs(job.place);
-        make_dir(&to, 0o755)?;
+        let to = make_root(job)?;
         let copied = copy(job, &to)?;
         Ok(Made {
             files: Files::Dir,

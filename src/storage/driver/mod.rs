@@ -4,12 +4,14 @@
 
 pub(in crate::storage) mod btrfs;
 mod dir;
+mod image;
 mod overlay;
 mod reflink;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -17,7 +19,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::files::{self, Access, Files};
 use super::layer::{self, Hold};
 use super::scratch::Scratch;
-use super::{Inside, Layout, Progress, tree};
+use super::{Bounds, Inside, Layout, Progress, bounds, disk_image, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Storage};
 
@@ -43,6 +45,8 @@ pub struct Job<'a> {
     pub from: &'a From<'a>,
     /// A scratch directory, which becomes `guests/NAME`.
     pub place: &'a Path,
+    /// What they may take.
+    pub bounds: &'a Bounds,
     /// Told of the work.
     pub progress: &'a dyn Progress,
 }
@@ -89,17 +93,33 @@ pub fn of(storage: Storage) -> &'static dyn Driver {
         Storage::Reflink => &reflink::Reflink,
         Storage::Overlay => &overlay::Overlay,
         Storage::Dir => &dir::Dir,
+        Storage::Image => &image::Image,
     }
 }
 
-/// The one that is wanted, if the file system can do it; without a wish the best that it can.
-pub fn choose(layout: &Layout, wanted: Option<Storage>) -> Result<&'static dyn Driver> {
+/// The one that is wanted, if the file system can do it; without a wish the best that it can, where nothing else keeps
+/// files within `bounds` an image.
+pub fn choose(layout: &Layout, wanted: Option<Storage>, bounds: &Bounds) -> Result<&'static dyn Driver> {
     if let Some(wanted) = wanted {
         let driver = of(wanted);
         driver
             .check(layout)
             .context(|| format!("storage = \"{wanted}\" in `{}`", layout.root().display()))?;
         return Ok(driver);
+    }
+    if bounds.space.is_some() {
+        let is_kept = match bounds::check(layout) {
+            // It cannot keep inodes within theirs.
+            Ok(bounds::Keeper::Subvolume) => bounds.inodes.is_none(),
+            Ok(_) => true,
+            Err(err) if err.kind() == Kind::Unsupported => false,
+            Err(err) => return Err(err),
+        };
+        if !is_kept {
+            let driver = of(Storage::Image);
+            driver.check(layout).context(|| "limit disk space")?;
+            return Ok(driver);
+        }
     }
     for storage in [Storage::Btrfs, Storage::Reflink] {
         match of(storage).check(layout) {
@@ -119,31 +139,34 @@ pub fn replace(
     old: &Files,
     from: &From<'_>,
     storage: Storage,
+    bounds: &Bounds,
     progress: &dyn Progress,
 ) -> Result<()> {
     finish(layout, name, old)?;
-    let driver = choose(layout, Some(storage))?;
+    let driver = choose(layout, Some(storage), bounds)?;
     let scratch = Scratch::new(layout)?;
     let made = driver.make(&Job {
         layout,
         name,
         from,
         place: scratch.path(),
+        bounds,
         progress,
     })?;
     let dir = layout.guest_dir(name);
     let opened = open(&dir)?;
     nix::unistd::syncfs(&opened).context(|| format!("write `{}` to the disk", dir.display()))?;
-    let (fresh, place) = (scratch.path().join("rootfs"), layout.rootfs(name));
     // What the list says is what there is: it is changed last where the old tree is still needed until then, and what it
     // does not name is taken away after it, now or by `finish`.
-    match (old, &made.files) {
-        (_, Files::Overlay(_)) => {}
-        (Files::Overlay(_), _) => {
+    if let Some(what) = made.files.in_home() {
+        let (fresh, place) = (scratch.path().join(what), dir.join(what));
+        if old.has_tree() && made.files.has_tree() {
+            renameat2(AT_FDCWD, &fresh, AT_FDCWD, &place, RenameFlags::RENAME_EXCHANGE)
+                .context(|| format!("exchange `{}` and `{}`", fresh.display(), place.display()))?;
+        } else {
+            // An image takes the place of one in this step.
             fs::rename(&fresh, &place).context(|| format!("move into `{}`", place.display()))?;
         }
-        _ => renameat2(AT_FDCWD, &fresh, AT_FDCWD, &place, RenameFlags::RENAME_EXCHANGE)
-            .context(|| format!("exchange `{}` and `{}`", fresh.display(), place.display()))?,
     }
     files::write(&dir, &made.files)?;
     drop(made.holds);
@@ -154,19 +177,26 @@ pub fn replace(
     }
 }
 
-/// Takes away a tree that a guest of layers still has from before it was one. Whether there was one.
+/// Takes away a tree or an image that a guest still has from before its files were kept as they are. Whether there was one.
 pub fn finish(layout: &Layout, name: &GuestName, files: &Files) -> Result<bool> {
-    if files.stack().is_none() {
-        return Ok(false);
+    let dir = layout.guest_dir(name);
+    disk_image::sweep(&dir);
+    let mut was_there = false;
+    for what in ["rootfs", disk_image::NAME] {
+        let old = dir.join(what);
+        if files.in_home() == Some(what) || fs::symlink_metadata(&old).is_err() {
+            continue;
+        }
+        let scratch = Scratch::new(layout)?;
+        match fs::rename(&old, scratch.path().join(what)) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            other => {
+                other.context(|| format!("remove `{}`", old.display()))?;
+                was_there = true;
+            }
+        }
     }
-    let rootfs = layout.rootfs(name);
-    let scratch = Scratch::new(layout)?;
-    match fs::rename(&rootfs, scratch.path().join("rootfs")) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
-        other => other
-            .context(|| format!("remove `{}`", rootfs.display()))
-            .map(|()| true),
-    }
+    Ok(was_there)
 }
 
 /// Where the tree of a guest is that has one of its own.
@@ -179,6 +209,17 @@ fn copy(job: &Job<'_>, to: &Path) -> Result<tree::Copied> {
     if let From::Fill(fill) = job.from {
         return fill(to).map(|()| tree::Copied::default());
     }
+    copy_into(job, open(to)?)
+}
+
+/// The same into one that no path may lead to.
+fn copy_into(job: &Job<'_>, to: impl AsFd) -> Result<tree::Copied> {
+    let to = to.as_fd();
+    if let From::Fill(fill) = job.from {
+        // The last part is no link, for who follows none.
+        let path = PathBuf::from(format!("/proc/self/fd/{}/.", to.as_raw_fd()));
+        return fill(&path).map(|()| tree::Copied::default());
+    }
     job.progress.stage(&format!("copying the files of {}", job.name));
     let layout = job.layout;
     let meta = fs::metadata(layout.root()).context(|| format!("stat `{}`", layout.root().display()))?;
@@ -188,9 +229,8 @@ fn copy(job: &Job<'_>, to: &Path) -> Result<tree::Copied> {
         skip: vec![(meta.dev(), meta.ino())],
         ..tree::Options::default()
     };
-    let to = open(to)?;
     let source = source(job)?;
-    let copied = tree::copy(source.root(), &to, &options, job.progress);
+    let copied = tree::copy(source.root(), to, &options, job.progress);
     copied.context(|| format!("copy the files of `{}`", job.name))
 }
 
@@ -205,11 +245,11 @@ fn source(job: &Job<'_>) -> Result<Inside> {
     }
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<()> {
-    DirBuilder::new()
-        .mode(mode)
-        .create(path)
-        .context(|| format!("make `{}`", path.display()))
+/// The directory of the tree that is being made.
+fn make_root(job: &Job<'_>) -> Result<PathBuf> {
+    let path = rootfs(job.place);
+    bounds::make_dir(&path, 0o755, job.bounds)?;
+    Ok(path)
 }
 
 fn open(path: &Path) -> Result<File> {

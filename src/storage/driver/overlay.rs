@@ -14,7 +14,7 @@ use crate::guest::{Storage, Xid};
 use crate::storage::files::{self, Below, Files, Stack};
 use crate::storage::layer::{self, Hold, LayerId};
 use crate::storage::scratch::Scratch;
-use crate::storage::{Layout, tree};
+use crate::storage::{Bounds, Layout, tree};
 use crate::sys::mount::Attr;
 use crate::sys::overlay::{self, Layers};
 
@@ -57,7 +57,9 @@ impl Driver for Overlay {
 
     fn make(&self, job: &Job<'_>) -> Result<Made> {
         match job.from {
-            From::Image { key, .. } => over(job, vec![Below::Image((*key).to_owned())], Vec::new()),
+            From::Image { key, .. } => {
+                over(job, vec![Below::Image((*key).to_owned())], Vec::new(), job.bounds)
+            }
             From::Guest { home, files, is_live } => match files.stack() {
                 Some(stack) => self::clone(job, home, stack, *is_live),
                 None => copied(job),
@@ -68,10 +70,10 @@ impl Driver for Overlay {
 }
 
 /// An empty layer over those.
-fn over(job: &Job<'_>, below: Vec<Below>, mut holds: Vec<Hold>) -> Result<Made> {
+fn over(job: &Job<'_>, below: Vec<Below>, mut holds: Vec<Hold>, bounds: &Bounds) -> Result<Made> {
     // First held, then referred to.
     holds.extend(layer::hold_all(job.layout, &below)?);
-    let (top, hold) = layer::create(job.layout)?;
+    let (top, hold) = layer::create(job.layout, bounds)?;
     holds.push(hold);
     let first = below.first().map(|below| below.root(job.layout));
     if let Some(first) = first {
@@ -87,9 +89,10 @@ fn over(job: &Job<'_>, below: Vec<Below>, mut holds: Vec<Hold>) -> Result<Made> 
 
 /// A copy of the whole as a layer that others can share, and an empty one over it.
 fn copied(job: &Job<'_>) -> Result<Made> {
-    let (id, hold) = layer::create(job.layout)?;
+    // What is below is not its own layer.
+    let (id, hold) = layer::create(job.layout, &Bounds::NONE)?;
     let copied = copy(job, &id.dir(job.layout).join("root"))?;
-    let made = over(job, vec![Below::Layer(id)], vec![hold])?;
+    let made = over(job, vec![Below::Layer(id)], vec![hold], job.bounds)?;
     Ok(Made {
         devices_skipped: copied.devices_skipped,
         ..made
@@ -98,7 +101,7 @@ fn copied(job: &Job<'_>) -> Result<Made> {
 
 fn clone(job: &Job<'_>, home: &Path, stack: &Stack, is_live: bool) -> Result<Made> {
     if is_pristine(job.layout, stack)? {
-        return over(job, stack.below.clone(), Vec::new());
+        return over(job, stack.below.clone(), Vec::new(), job.bounds);
     }
     if is_live || stack.is_deep() {
         return with_copied_top(job, stack);
@@ -107,15 +110,16 @@ fn clone(job: &Job<'_>, home: &Path, stack: &Stack, is_live: bool) -> Result<Mad
     let mut below = vec![Below::Layer(stack.top.clone())];
     below.extend(stack.below.iter().cloned());
     let hold = layer::hold_all(job.layout, &below[..1])?;
-    let made = over(job, below.clone(), hold)?;
-    let sources = over(job, below, Vec::new())?;
+    let made = over(job, below.clone(), hold, job.bounds)?;
+    let bounds = Bounds::of_dir(&stack.top.dir(job.layout))?;
+    let sources = over(job, below, Vec::new(), &bounds)?;
     files::write(home, &sources.files)?;
     Ok(made)
 }
 
 /// The same layers with a copy of the topmost: whiteouts, marks and all.
 fn with_copied_top(job: &Job<'_>, stack: &Stack) -> Result<Made> {
-    let made = over(job, stack.below.clone(), Vec::new())?;
+    let made = over(job, stack.below.clone(), Vec::new(), job.bounds)?;
     let Files::Overlay(copy) = &made.files else {
         return Ok(made);
     };

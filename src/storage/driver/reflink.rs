@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use nix::errno::Errno;
 
-use super::{Driver, Job, Made, copy, make_dir, rootfs, unsupported};
+use super::{Driver, Job, Made, copy, make_root, unsupported};
 use crate::error::{Context as _, Error, Result};
 use crate::guest::Storage;
 use crate::storage::scratch::Scratch;
@@ -40,8 +40,7 @@ impl Driver for Reflink {
     }
 
     fn make(&self, job: &Job<'_>) -> Result<Made> {
-        let to = rootfs(job.place);
-        make_dir(&to, 0o755)?;
+        let to = make_root(job)?;
         let copied = copy(job, &to)?;
         Ok(Made {
             files: Files::Reflink,

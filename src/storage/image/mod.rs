@@ -21,7 +21,7 @@ use super::driver::btrfs::make_root;
 use super::driver::{self, From};
 use super::files::{self, Files};
 use super::scratch::{self, Scratch};
-use super::{Inside, Layout, Progress, identity, layer, lock, tree};
+use super::{Bounds, Layout, Progress, identity, layer, lock, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{Distribution, GuestName, Image, Storage};
 use crate::sys;
@@ -108,6 +108,7 @@ pub fn install(
     name: &GuestName,
     prepared: &Prepared,
     storage: Option<Storage>,
+    bounds: &Bounds,
     progress: &dyn Progress,
 ) -> Result<Files> {
     if fs::symlink_metadata(layout.guest_dir(name)).is_ok() {
@@ -115,7 +116,7 @@ pub fn install(
             Error::new(Kind::Exists, format!("`{name}` has files already")).with_hint("destroy it first")
         );
     }
-    let driver = driver::choose(layout, storage)?;
+    let driver = driver::choose(layout, storage, bounds)?;
     let mut held = match &prepared.source {
         Some(source) => Some(clone::hold(layout, source, progress)?),
         None => None,
@@ -148,6 +149,7 @@ pub fn install(
         name,
         from: &from,
         place: &place,
+        bounds,
         progress,
     })?;
     // It goes on now: what follows is done to the copy.
@@ -179,10 +181,11 @@ pub fn install_filled(
     layout: &Layout,
     name: &GuestName,
     storage: Option<Storage>,
+    bounds: &Bounds,
     fill: &dyn Fn(&Path) -> Result<()>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let driver = driver::choose(layout, storage)?;
+    let driver = driver::choose(layout, storage, bounds)?;
     let scratch = Scratch::new(layout)?;
     let place = scratch.path().join(name.as_str());
     make_dir(&place, 0o700)?;
@@ -191,6 +194,7 @@ pub fn install_filled(
         name,
         from: &From::Fill(fill),
         place: &place,
+        bounds,
         progress,
     })?;
     files::put(&place, &made.files)?;
@@ -210,7 +214,7 @@ fn personalise(
     let is_debian = Distribution::ALL
         .iter()
         .any(|of| prepared.key.starts_with(&format!("{of}-")));
-    if is_debian && files.stack().is_none() {
+    if is_debian && files.has_tree() {
         return debian::personalise(&rootfs, progress);
     }
     let Some(label) = prepared
@@ -221,11 +225,7 @@ fn personalise(
     else {
         return Ok(());
     };
-    let inside = match files.stack() {
-        Some(stack) => files::open_stack(layout, stack, label)?,
-        None => Inside::open(&rootfs, label)?,
-    }
-    .flushed_later();
+    let inside = files::open_in(layout, place, files, label, files::Access::Write)?.flushed_later();
     if prepared.source.is_some() {
         identity::reset(&inside, work, progress)
     } else if inside.exists(Path::new("/etc/ssh/sshd_config"))? {
@@ -374,7 +374,15 @@ mod tests {
         let web: GuestName = "web".parse().unwrap();
         let prepared = prepare(&layout, &Image::Busybox, &[], &Silent).unwrap();
         assert_eq!(prepare(&layout, &Image::Busybox, &[], &Silent).unwrap(), prepared);
-        install(&layout, &web, &prepared, Some(Storage::Dir), &Silent).unwrap();
+        install(
+            &layout,
+            &web,
+            &prepared,
+            Some(Storage::Dir),
+            &Bounds::NONE,
+            &Silent,
+        )
+        .unwrap();
         let rootfs = layout.rootfs(&web);
         assert_eq!(
             fs::read_link(rootfs.join("bin/ls")).unwrap(),
@@ -382,7 +390,15 @@ mod tests {
         );
         let mode = fs::metadata(rootfs.join("tmp")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o1777);
-        let err = install(&layout, &web, &prepared, Some(Storage::Dir), &Silent).unwrap_err();
+        let err = install(
+            &layout,
+            &web,
+            &prepared,
+            Some(Storage::Dir),
+            &Bounds::NONE,
+            &Silent,
+        )
+        .unwrap_err();
         assert_eq!(err.kind(), Kind::Exists);
         remove(&layout, &web).unwrap();
         remove(&layout, &web).unwrap();
@@ -395,14 +411,30 @@ mod tests {
         let (_dir, layout) = layout();
         let (web, twin): (GuestName, GuestName) = ("web".parse().unwrap(), "twin".parse().unwrap());
         let busybox = prepare(&layout, &Image::Busybox, &[], &Silent).unwrap();
-        install(&layout, &web, &busybox, Some(Storage::Dir), &Silent).unwrap();
+        install(
+            &layout,
+            &web,
+            &busybox,
+            Some(Storage::Dir),
+            &Bounds::NONE,
+            &Silent,
+        )
+        .unwrap();
         fs::write(layout.spec(&web), "").unwrap();
         fs::write(layout.rootfs(&web).join("etc/machine-id"), "0123\n").unwrap();
         fs::write(layout.rootfs(&web).join("srv/data"), "data").unwrap();
         let image = Image::Clone(web.clone());
         let prepared = prepare(&layout, &image, &[], &Silent).unwrap();
         assert_eq!(prepared.key, "clone-web");
-        install(&layout, &twin, &prepared, Some(Storage::Dir), &Silent).unwrap();
+        install(
+            &layout,
+            &twin,
+            &prepared,
+            Some(Storage::Dir),
+            &Bounds::NONE,
+            &Silent,
+        )
+        .unwrap();
         assert_eq!(fs::read(layout.rootfs(&twin).join("srv/data")).unwrap(), b"data");
         assert_eq!(
             fs::read(layout.rootfs(&twin).join("etc/machine-id")).unwrap(),

@@ -101,6 +101,24 @@ pub fn copy(from: impl AsFd, to: impl AsFd, options: &Options, progress: &dyn Pr
     Ok(run.copied)
 }
 
+/// Copies the content of one file into an empty one, as [`copy`] does those of a tree.
+pub fn copy_file(from: &mut File, to: &mut File, progress: &dyn Progress) -> Result<()> {
+    let fail = |errno| failure("copy", Path::new("."), errno);
+    let root = nix::unistd::dup(&*to).map_err(fail)?;
+    let mut run = Run {
+        options: &Options::default(),
+        progress,
+        top: (0, 0),
+        root: &root,
+        links: HashMap::new(),
+        shares: true,
+        copied: Copied::default(),
+        told: 0,
+    };
+    let stat = fstat(&*from).map_err(fail)?;
+    run.content(from, to, &stat).map_err(fail)
+}
+
 struct Run<'a> {
     options: &'a Options,
     progress: &'a dyn Progress,

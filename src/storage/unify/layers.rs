@@ -18,7 +18,7 @@ use crate::error::{Context as _, Result};
 use crate::guest::{GuestName, Storage};
 use crate::storage::files::{self, Below, Files, Stack};
 use crate::storage::layer::{self, Hold, LayerId};
-use crate::storage::{Layout, tree};
+use crate::storage::{Bounds, Layout, tree};
 use crate::sys::overlay::MAX_LOWER;
 
 /// A layer is made anew for no less: it costs a file of metadata for each name, and a top that is made one costs a layer.
@@ -222,7 +222,7 @@ fn would_save(
 }
 
 fn anew(layout: &Layout, one: &Candidate, store: &Store) -> Result<(LayerId, Made, Hold)> {
-    let (id, hold) = layer::create(layout)?;
+    let (id, hold) = layer::create(layout, &Bounds::NONE)?;
     let keys: HashMap<u64, Key> = one
         .found
         .iter()
@@ -260,9 +260,10 @@ fn renewed(
     Ok((stack != home.stack).then_some((stack, held)))
 }
 
-/// An empty layer whose root is like that of another.
+/// An empty layer whose root is like that of another, and which may take as much.
 fn new_top(layout: &Layout, like: &LayerId) -> Result<(LayerId, Hold)> {
-    let (id, hold) = layer::create(layout)?;
+    let bounds = Bounds::of_dir(&like.dir(layout))?;
+    let (id, hold) = layer::create(layout, &bounds)?;
     tree::copy_attributes(open_root(layout, like)?, open_root(layout, &id)?)?;
     Ok((id, hold))
 }

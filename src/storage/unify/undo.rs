@@ -16,7 +16,7 @@ use crate::storage::layer::{self, Hold, LayerId};
 use crate::storage::lock::{self, Wait};
 use crate::storage::scratch::Scratch;
 use crate::storage::still::Source;
-use crate::storage::{Layout, Progress, tree};
+use crate::storage::{Bounds, Layout, Progress, tree};
 
 /// Takes back what unification has done to `guests`.
 pub fn undo(
@@ -106,7 +106,7 @@ fn undo_layers(run: &Run<'_>, homes: &[Home]) -> Result<Vec<GuestName>> {
 /// A layer like a unified one, with the content.
 fn copy(run: &Run<'_>, id: &LayerId) -> Result<(LayerId, Hold)> {
     let layout: &Layout = run.layout;
-    let (new, hold) = layer::create(layout)?;
+    let (new, hold) = layer::create(layout, &Bounds::NONE)?;
     let open = |id: &LayerId| {
         let path = id.dir(layout).join("root");
         File::open(&path).context(|| format!("open `{}`", path.display()))

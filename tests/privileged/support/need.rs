@@ -30,6 +30,11 @@ pub(crate) enum Need {
     LandlockScopes,
     /// The kernel knows this file system, and the `mkfs` of it is installed: `Filesystem("btrfs")`.
     Filesystem(&'static str),
+    /// The kernel keeps project quotas on this file system: `ProjectQuota("ext4")`. A kernel that is built without is
+    /// another machine.
+    ProjectQuota(&'static str),
+    /// btrfs has simple quotas (Linux 6.7). An older kernel is another machine.
+    SimpleQuota,
     /// The program is in `PATH`.
     Tool(&'static str),
     /// `debian:bookworm` can be had: built before (`HOSTEL_TEST_IMAGES`), or from a mirror.
@@ -66,6 +71,10 @@ impl Need {
             // The kernel has no file that tells the ABI, and the system call is for the code under test.
             Self::LandlockScopes => kernel() >= (6, 12) && lsm_has("landlock"),
             Self::Filesystem(name) => in_filesystems(name) && on_path(&format!("mkfs.{name}")),
+            Self::ProjectQuota(name) => has_project_quota(name),
+            Self::SimpleQuota => {
+                in_filesystems("btrfs") && Path::new("/sys/fs/btrfs/features/simple_quota").exists()
+            }
             Self::Tool(name) => on_path(name),
             Self::Debian => super::world::images().is_some() || on_path("mmdebstrap") && mirror_answers(),
             Self::Mirror => !in_vm() && on_path("mmdebstrap") && mirror_answers(),
@@ -93,7 +102,10 @@ impl Need {
     /// mirror) or a host. A test
     /// for the other kind is left out and listed; `HOSTEL_MUST_RUN` is about what this machine could have.
     pub(crate) fn is_another_machine(self) -> bool {
-        matches!(self, Self::Vm | Self::V1(_) | Self::V2(_)) || (self == Self::Mirror && in_vm())
+        matches!(
+            self,
+            Self::Vm | Self::V1(_) | Self::V2(_) | Self::ProjectQuota(_) | Self::SimpleQuota
+        ) || (self == Self::Mirror && in_vm())
     }
 
     fn describe(self) -> String {
@@ -106,6 +118,8 @@ impl Need {
             Self::Bpf => "bpffs".to_owned(),
             Self::LandlockScopes => "Landlock scopes (Linux 6.12)".to_owned(),
             Self::Filesystem(name) => format!("the file system {name} and mkfs.{name}"),
+            Self::ProjectQuota(name) => format!("project quotas on {name}"),
+            Self::SimpleQuota => "simple quotas of btrfs (Linux 6.7)".to_owned(),
             Self::Tool(name) => format!("the program {name}"),
             Self::Debian => "a debian image in HOSTEL_TEST_IMAGES, or mmdebstrap and a mirror".to_owned(),
             Self::Mirror => "mmdebstrap and a Debian mirror".to_owned(),
@@ -143,6 +157,32 @@ fn in_filesystems(name: &str) -> bool {
             .status();
         known()
     }
+}
+
+/// Mounts one with quotas, in a mount namespace that ends with the probe.
+fn has_project_quota(name: &str) -> bool {
+    static FOUND: std::sync::Mutex<Vec<(String, bool)>> = std::sync::Mutex::new(Vec::new());
+    let mut found = FOUND.lock().unwrap();
+    if let Some((_, has)) = found.iter().find(|(known, _)| known == name) {
+        return *has;
+    }
+    let features = if name == "ext4" {
+        "-O quota,project -E quotatype=prjquota"
+    } else {
+        ""
+    };
+    let script = format!(
+        "d=$(mktemp -d) && trap 'umount $d; rm -r $d $d.img' EXIT; truncate -s 320M $d.img && \
+         mkfs.{name} -q {features} $d.img && mount -o loop,prjquota $d.img $d"
+    );
+    let mut probe = Command::new("unshare");
+    let probe = probe
+        .args(["-m", "sh", "-c", &script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let has = in_filesystems(name) && probe.status().is_ok_and(|status| status.success());
+    found.push((name.to_owned(), has));
+    has
 }
 
 fn lsm_has(name: &str) -> bool {
