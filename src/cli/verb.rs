@@ -166,6 +166,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     repl::Repl,
     flow::Flow,
     context::Context,
+    backup::Backup,
     bind::Bind,
     chroot::Chroot,
     caps::Caps,

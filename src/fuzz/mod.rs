@@ -6,7 +6,7 @@ mod archive;
 mod records;
 mod values;
 
-pub use archive::archive;
+pub use archive::{archive, images, layers};
 pub use records::records;
 pub use values::values;
 
@@ -25,6 +25,8 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive),
     ("evaluator", evaluator),
+    ("images", images),
+    ("layers", layers),
     ("records", records),
     ("scanner", scanner),
     ("values", values),

@@ -20,6 +20,7 @@ pub mod risk;
 pub mod schema;
 pub mod service;
 pub mod spec;
+pub mod start_of_image;
 pub mod storage;
 pub mod suites;
 pub mod syscalls;

@@ -63,6 +63,16 @@ fn make(
     let prepared = image::prepare(&host.layout, &spec.image, &spec.packages, progress)?;
     let bounds = Bounds::of(&spec.limits, xid);
     let files = install(host, spec, &prepared, &bounds, hooks, progress)?;
+    if let Some(start) = &prepared.start
+        && !start.untaken.is_empty()
+        && prepared.source.is_none()
+    {
+        progress.warning(&format!(
+            "`{}` names what is not taken over: {}; the recipe says that",
+            spec.image,
+            start.untaken.join(", ").escape_debug()
+        ));
+    }
     let inside = files::open_as(&host.layout, name, &files, Access::Write)?.flushed_later();
     fill::fill(&inside, spec, progress)?;
     drop(inside);
@@ -71,6 +81,7 @@ fn make(
         xid,
         recipe,
         image_key: prepared.key,
+        start: prepared.start,
         hostel: env!("CARGO_PKG_VERSION").to_owned(),
         started: None,
     };

@@ -19,13 +19,24 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{GuestName, HookMoment, Invalid};
 use crate::storage::archive::{self, FORMAT, Manifest, Written};
 use crate::storage::files::{self, Access};
-use crate::storage::{Progress, snapshot};
+use crate::storage::snapshot::Label;
+use crate::storage::{Inside, Progress, snapshot};
+
+/// What of a guest is written.
+#[derive(Debug, Clone, Default)]
+pub struct What {
+    /// A snapshot of it instead of what it is now.
+    pub snapshot: Option<Label>,
+    /// Only what has changed since this snapshot.
+    pub since: Option<Label>,
+}
 
 /// Writes a guest, which may run, to `to`. One that runs stands still only while a snapshot is made, which is written
 /// and then gone.
 pub fn export(
     host: &Host,
     name: &GuestName,
+    what: &What,
     to: &mut dyn Write,
     hooks: &dyn HookRunner,
     progress: &dyn Progress,
@@ -41,12 +52,30 @@ pub fn export(
         hostel: env!("CARGO_PKG_VERSION").to_owned(),
         created: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
         storage: kept.storage(),
+        since: None,
+        start: applied.start.clone(),
         spec,
     };
-    if observe::status(host, name)?.state == State::Stopped {
-        let tree = files::open_as(&host.layout, name, &kept, Access::Read)?;
+    let base = what.since.as_ref();
+    let base = base
+        .map(|label| snapshot::open(&host.layout, name, label).map(|held| (label, held)))
+        .transpose()?;
+    let mut write = |tree: &Inside| {
+        if let Some((label, held)) = &base {
+            let since = (label.as_str(), &held.tree);
+            return archive::write_changes(tree, manifest.clone(), since, to, progress);
+        }
         progress.stage(&format!("exporting {name}"));
-        return archive::write(&tree, &manifest, to, progress);
+        archive::write(tree, &manifest, to, progress)
+    };
+    if let Some(label) = &what.snapshot {
+        let held = snapshot::open(&host.layout, name, label)?;
+        // It is held by itself: the guest may be started and stopped meanwhile.
+        drop(lock);
+        return write(&held.tree);
+    }
+    if observe::status(host, name)?.state == State::Stopped {
+        return write(&files::open_as(&host.layout, name, &kept, Access::Read)?);
     }
     run_hook(hooks, &applied, HookMoment::PreSnapshot)?;
     let taken = snapshot::temporary(&host.layout, name, progress);
@@ -58,24 +87,33 @@ pub fn export(
     };
     // It goes on, and may be stopped and started meanwhile.
     drop(lock);
-    progress.stage(&format!("exporting {name}"));
-    archive::write(&taken.open()?, &manifest, to, progress)
+    write(&taken.open()?)
+}
+
+/// The file that a guest is written into.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Whether it replaces one that is there.
+    pub is_forced: bool,
 }
 
 /// Writes a guest into a file, which is there only when it is whole.
 pub fn to_file(
     host: &Host,
     name: &GuestName,
-    path: &Path,
-    compression: Compression,
-    is_forced: bool,
+    what: &What,
+    target: Target<'_>,
     hooks: &dyn HookRunner,
     progress: &dyn Progress,
 ) -> Result<Written> {
+    let path = target.path;
     // Before anything is made: of a guest that is not there, no file is.
     observe::applied(host, name)?;
-    let is_there = || path.symlink_metadata().is_ok();
-    if !is_forced && is_there() {
+    if !target.is_forced && path.symlink_metadata().is_ok() {
         return Err(
             Error::new(Kind::Exists, format!("`{}` is there already", path.display()))
                 .with_hint("`--force` replaces it"),
@@ -93,17 +131,35 @@ pub fn to_file(
         .open(parent)
         .context(|| format!("make a file in `{}`", parent.display()))?;
     let copy = file.try_clone().context(|| "duplicate")?;
-    let written = to_stream(host, name, copy, compression, hooks, progress)?;
+    let written = to_stream(host, name, what, copy, target.compression, hooks, progress)?;
     file.sync_all()
         .context(|| format!("write `{}`", path.display()))?;
-    if is_forced && is_there() {
-        std::fs::remove_file(path).context(|| format!("remove `{}`", path.display()))?;
-    }
+    name_it(&file, parent, target)?;
+    Ok(written)
+}
+
+/// Gives the file its name. What it replaces is there until then: a file without a name can only take a free one, so it
+/// has another name for a moment, always the same one. Whoever was killed in that moment leaves it to the next export.
+fn name_it(file: &File, parent: &Path, target: Target<'_>) -> Result<()> {
+    let path = target.path;
+    let naming = || format!("name `{}`", path.display());
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
     let (here, follow) = (nix::fcntl::AT_FDCWD, nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW);
-    nix::unistd::linkat(here, own.as_str(), here, path, follow)
-        .context(|| format!("name `{}`", path.display()))?;
-    Ok(written)
+    let link = |to: &Path| nix::unistd::linkat(here, own.as_str(), here, to, follow);
+    let base = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = parent.join(format!(".{base}.new"));
+    if target.is_forced {
+        match std::fs::remove_file(&beside) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(naming(), err)),
+            _ => {}
+        }
+        link(&beside).context(naming)?;
+        std::fs::rename(&beside, path).context(naming)?;
+    } else {
+        link(path).context(naming)?;
+    }
+    // The name too outlives a power failure.
+    File::open(parent).and_then(|dir| dir.sync_all()).context(naming)
 }
 
 /// A program that compresses.
@@ -163,6 +219,7 @@ impl Compression {
 pub fn to_stream(
     host: &Host,
     name: &GuestName,
+    what: &What,
     file: File,
     compression: Compression,
     hooks: &dyn HookRunner,
@@ -170,7 +227,7 @@ pub fn to_stream(
 ) -> Result<Written> {
     let Some((tool, args)) = compression.command() else {
         let mut file = BufWriter::with_capacity(1 << 17, file);
-        let written = export(host, name, &mut file, hooks, progress)?;
+        let written = export(host, name, what, &mut file, hooks, progress)?;
         file.flush().context(|| "write the archive")?;
         return Ok(written);
     };
@@ -178,7 +235,7 @@ pub fn to_stream(
     let exported = match child.stdin.take() {
         Some(input) => {
             let mut input = BufWriter::with_capacity(1 << 17, input);
-            export(host, name, &mut input, hooks, progress)
+            export(host, name, what, &mut input, hooks, progress)
         }
         None => Err(Error::new(Kind::Internal, format!("`{tool}` has no input"))),
     };

@@ -3,11 +3,16 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use super::build;
 use super::host::Host;
+use super::observe::{self, State};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{Caps, GuestName, Net, Spec, Storage, Xid};
+use crate::guest::{Caps, GuestName, Net, NetMode, Spec, Storage, Xid};
 use crate::storage::archive::{self, Archive};
+use crate::storage::driver::{self, From, How};
+use crate::storage::files::{self, Access, Files};
 use crate::storage::state::{self, Applied};
 use crate::storage::{Bounds, Progress, ids, image, lock, xid};
 
@@ -20,8 +25,46 @@ pub struct ImportOptions {
     pub xid: Option<Xid>,
     /// How its files are kept; what the file system does best without.
     pub storage: Option<Storage>,
+    /// Its address in a private network of its own, in place of any other network.
+    pub address: Option<IpNet>,
     /// Believe what the manifest says of the host: mounts, networks, capabilities and what is loosened.
     pub is_trusted: bool,
+}
+
+/// Puts what has changed of a guest onto one that is as it was before: all of it, or nothing when that is another one.
+/// It does not run, and keeps its name, its context id and what was applied to it.
+pub fn import_onto(host: &Host, archive: Archive, name: &GuestName, progress: &dyn Progress) -> Result<()> {
+    let _lock = super::lock(host, name)?;
+    if observe::status(host, name)?.state != State::Stopped {
+        return Err(Error::new(Kind::State, format!("guest `{name}` runs"))
+            .with_hint(format!("`hostel stop {name}` first: its files are exchanged")));
+    }
+    let layout = &host.layout;
+    image::sweep(layout)?;
+    let kept = files::read(layout, name)?;
+    let home = layout.guest_dir(name);
+    let from = From::Guest {
+        home: &home,
+        files: &kept,
+        // Its own files stay as they are until the new ones are whole.
+        is_live: true,
+    };
+    let archive = Cell::new(Some(archive));
+    let change = |place: &std::path::Path, made: &Files| {
+        let open = || files::open_in(layout, place, made, name.as_str(), Access::Write);
+        match archive.take() {
+            Some(archive) => archive::unpack_onto(archive, &open, progress),
+            None => Err(Error::new(Kind::Internal, "an archive is read twice")),
+        }
+    };
+    let applied = observe::applied(host, name)?;
+    let bounds = Bounds::of(&applied.spec.limits, applied.xid);
+    let how = How {
+        storage: kept.storage(),
+        bounds: &bounds,
+    };
+    driver::replace_changed(layout, name, &kept, &from, &how, &change, progress)
+        .context(|| format!("import onto `{name}`"))
 }
 
 /// Makes a guest of an archive. It is not started.
@@ -31,6 +74,16 @@ pub fn import(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Applied> {
+    if let Some(since) = &archive.manifest.since {
+        return Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "the archive has only what has changed since the snapshot `{}`",
+                since.snapshot.escape_debug()
+            ),
+        )
+        .with_hint("`--onto GUEST` puts it onto the guest that is as it was then"));
+    }
     let spec = spec_of(archive.manifest.spec.clone(), options, progress);
     let name = spec.name.clone();
     host.layout.ensure()?;
@@ -51,6 +104,7 @@ pub fn import(
 
 fn make(host: &Host, spec: Spec, archive: Archive, progress: &dyn Progress) -> Result<Applied> {
     let layout = &host.layout;
+    let start = archive.manifest.start.clone();
     image::sweep(layout)?;
     // What a build that was killed may have left.
     image::remove(layout, &spec.name)?;
@@ -65,6 +119,7 @@ fn make(host: &Host, spec: Spec, archive: Archive, progress: &dyn Progress) -> R
     image::install_filled(layout, &spec.name, spec.storage, &bounds, &fill, progress)?;
     let applied = Applied {
         image_key: "import".to_owned(),
+        start,
         spec,
         xid,
         recipe: None,
@@ -85,6 +140,13 @@ fn spec_of(mut spec: Spec, options: &ImportOptions, progress: &dyn Progress) -> 
     spec.hooks = BTreeMap::new();
     spec.depends = Vec::new();
     spec.autostart = false;
+    if let Some(address) = options.address {
+        spec.net = Net {
+            mode: NetMode::Private,
+            address: vec![address],
+            ..Net::default()
+        };
+    }
     if options.is_trusted {
         return spec;
     }
@@ -95,12 +157,14 @@ fn spec_of(mut spec: Spec, options: &ImportOptions, progress: &dyn Progress) -> 
         }
     };
     leave(!spec.mounts.is_empty(), "mounts");
-    leave(spec.net != Net::default(), "net");
+    leave(options.address.is_none() && spec.net != Net::default(), "net");
     leave(!spec.caps.is_default(), "caps");
     leave(!spec.allow.is_empty(), "allow");
     leave(!spec.userns, "userns");
     spec.mounts = Vec::new();
-    spec.net = Net::default();
+    if options.address.is_none() {
+        spec.net = Net::default();
+    }
     spec.caps = Caps::default();
     spec.allow = Vec::new();
     spec.userns = true;

@@ -39,8 +39,9 @@ pub fn open(host: &Host, name: &GuestName, service: Option<&str>) -> Result<Vec<
     let applied = observe::applied(host, name)?;
     let spec = &applied.spec;
     // The keeper of a guest's own init keeps what is written to the console. The rest is that init's.
+    let own = applied.services();
     let mut services: Vec<&str> = match &spec.init {
-        Init::Hostel => spec.services.keys().map(String::as_str).collect(),
+        Init::Hostel => own.keys().map(String::as_str).collect(),
         Init::Own(_) => vec!["console"],
     };
     services.push("init");

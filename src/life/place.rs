@@ -85,7 +85,7 @@ impl Place {
         let init = observe::guest_init(name, started, &group)?;
         let context = Context::of_guest(started, applied.xid, host.layout.rootfs(name));
         let profile = context.profile();
-        let env = start::environment(started);
+        let env = start::environment(started, applied.start.as_ref());
         Ok(Self {
             label: name.to_string(),
             member: pidfd::open(init)?,

@@ -15,6 +15,7 @@ use super::launch::{Running, launch};
 use super::masks::Ids;
 use super::{logs, masks, observe, stop};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::start_of_image::StartOfImage;
 use crate::guest::{Allow, CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
 use crate::plan::{self, Program, Step};
 use crate::storage::files::{self, Access, Files};
@@ -108,8 +109,8 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     };
     let config = init_config::config_memfd(&InitConfig {
         init: &spec.init,
-        services: &spec.services,
-        env: &spec.env,
+        services: &applied.services(),
+        env: &applied.env(),
         caps: context.caps.unwrap_or(CapSet::EMPTY),
         hostname: spec.effective_hostname(),
         stop_timeout: spec.stop.timeout,
@@ -310,11 +311,14 @@ fn require_echo_sockets(xid: Xid) -> Result<()> {
 }
 
 /// The environment of what is started in a guest from outside.
-pub(super) fn environment(spec: &Spec) -> BTreeMap<String, String> {
+pub(super) fn environment(spec: &Spec, image: Option<&StartOfImage>) -> BTreeMap<String, String> {
     let mut env = BTreeMap::from([
         ("PATH".to_owned(), super::command::PATH.to_owned()),
         ("container".to_owned(), "hostel".to_owned()),
     ]);
-    env.extend(spec.env.clone());
+    match image {
+        Some(image) => env.extend(image.env(spec)),
+        None => env.extend(spec.env.clone()),
+    }
     env
 }

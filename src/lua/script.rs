@@ -92,6 +92,7 @@ const EMBEDDED: &str = "embedded:";
 
 /// The scripts that hostel ships.
 pub(super) const SHIPPED: &[(&str, &str)] = &[
+    ("backup", include_str!("../../scripts/backup.lua")),
     ("clone", include_str!("../../scripts/clone.lua")),
     ("replace", include_str!("../../scripts/replace.lua")),
     (

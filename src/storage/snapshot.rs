@@ -9,6 +9,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -149,6 +151,48 @@ pub fn create(
         .context(|| format!("move into `{}`", place.display()))?;
     drop(done.holds);
     Ok(label)
+}
+
+/// A snapshot that is read: it stays until this is dropped.
+pub struct Held {
+    /// Its tree, to be looked at.
+    pub tree: Inside,
+    _lock: Flock<File>,
+}
+
+/// Opens a snapshot.
+pub fn open(layout: &Layout, name: &GuestName, label: &Label) -> Result<Held> {
+    let place = place(layout, name, label)?;
+    let opened = File::open(&place).context(|| format!("open `{}`", place.display()))?;
+    let lock = Flock::lock(opened, FlockArg::LockSharedNonblock)
+        .map_err(|(_, errno)| Error::os(format!("lock `{}`", place.display()), errno))?;
+    // It may have gone between the two.
+    self::place(layout, name, label)?;
+    let files = files::read_in(&place)?;
+    let tree = files::open_in(layout, &place, &files, name.as_str(), Access::Read)?;
+    Ok(Held { tree, _lock: lock })
+}
+
+/// The lock of whoever takes a snapshot away: nobody reads it.
+fn unread(place: &Path, label: &str) -> Result<Flock<File>> {
+    let opened = File::open(place).context(|| format!("open `{}`", place.display()))?;
+    match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, Errno::EWOULDBLOCK)) => Err(Error::new(
+            Kind::State,
+            format!("the snapshot `{label}` is being exported"),
+        )
+        .with_hint("wait for that, or end it")),
+        Err((_, errno)) => Err(Error::os(format!("lock `{}`", place.display()), errno)),
+    }
+}
+
+/// Refuses while one of the guest's snapshots is read; until what is given is dropped, none can be.
+pub fn all_unread(layout: &Layout, name: &GuestName) -> Result<Vec<Flock<File>>> {
+    labels(layout, name)?
+        .iter()
+        .map(|label| unread(&layout.snapshots(name).join(label.as_str()), label.as_str()))
+        .collect()
 }
 
 /// A snapshot that nobody sees, gone when it is dropped or its process dies.
@@ -292,6 +336,7 @@ fn place(layout: &Layout, name: &GuestName, label: &Label) -> Result<PathBuf> {
 /// Removes a snapshot. The caller holds the guest's lock.
 pub fn remove(layout: &Layout, name: &GuestName, label: &Label) -> Result<()> {
     let place = place(layout, name, label)?;
+    let _lock = unread(&place, label.as_str())?;
     let layers: Vec<_> = match files::read_in(&place)? {
         Files::Overlay(stack) => stack.layers().collect(),
         _ => Vec::new(),

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Layout, scratch};
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Spec, Xid};
+use crate::guest::start_of_image::StartOfImage;
+use crate::guest::{GuestName, Service, Spec, Xid};
 
 /// What was applied to a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +27,32 @@ pub struct Applied {
     pub recipe: Option<RecipeRef>,
     /// The key of the image that the files were made from.
     pub image_key: String,
+    /// How the image says that it is started, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartOfImage>,
     /// The version of hostel that applied it.
     pub hostel: String,
     /// The specification that the running instance was started with: what differs waits for a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Spec>,
+}
+
+impl Applied {
+    /// The services that its init runs: the recipe's, or the image's.
+    pub fn services(&self) -> BTreeMap<String, Service> {
+        match &self.start {
+            Some(start) => start.services(&self.spec),
+            None => self.spec.services.clone(),
+        }
+    }
+
+    /// Its environment: the recipe's, over the image's.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        match &self.start {
+            Some(start) => start.env(&self.spec),
+            None => self.spec.env.clone(),
+        }
+    }
 }
 
 /// A recipe as it was when it was applied.
@@ -279,6 +301,7 @@ mod tests {
                 inputs: BTreeMap::new(),
             }),
             image_key: "busybox-1".into(),
+            start: None,
             hostel: "0.1.0".into(),
             started: None,
         }

@@ -169,6 +169,14 @@ pub fn set_xattr(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<(), Errno
     Errno::result(done).map(drop)
 }
 
+/// Takes one extended attribute of an open file away.
+pub fn remove_xattr(file: impl AsFd, name: &CStr) -> Result<(), Errno> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: the name ends in NUL and lives through the call.
+    let done = unsafe { libc::fremovexattr(fd, name.as_ptr()) };
+    Errno::result(done).map(drop)
+}
+
 /// Calls with a buffer that grows until the answer fits. 64 KiB is the kernel's own limit for both a list and a
 /// value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 fn sized(mut call: impl FnMut(&mut [u8]) -> libc::ssize_t) -> Result<Vec<u8>, Errno> {

@@ -5,6 +5,7 @@ mod support;
 
 mod apply;
 mod audit;
+mod backup;
 mod bind;
 mod build;
 mod caps;

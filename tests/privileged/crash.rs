@@ -29,6 +29,10 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_layers_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_a_running_guest_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => convert_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox, Tool("gzip")] within 900 => export_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox, Tool("zstd")] within 900 => backup_and_its_verification_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => import_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => import_of_changes_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => snapshot_and_rollback_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => unify_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => unify_undo_can_be_killed,
@@ -416,6 +420,150 @@ fn convert_can_be_killed(world: &World) {
     destroy(world, "web");
     world.hostel(["gc"]).ok();
     assert_eq!(layers(world), Vec::<PathBuf>::new());
+}
+
+/// Of a guest that runs and of one that is stopped, into a new file and over an old one: what is there is whole.
+fn export_can_be_killed(world: &World) {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
+    let archive = world.dir.join("out/web.tar.gz");
+    fs::create_dir(world.dir.join("out")).unwrap();
+    let path = archive.to_str().unwrap();
+    world.hostel(["build".as_ref(), file.as_os_str()]).ok();
+    for (is_running, is_forced) in [(true, false), (false, true)] {
+        let mut args = vec!["export", "web", "-o", path];
+        if is_forced {
+            args.push("--force");
+            world.hostel(&args).ok();
+        }
+        Crash::new(world).at_most(16).each(
+            &args,
+            Victim::Command,
+            |step| step.process == "0",
+            || {
+                if is_running {
+                    world.hostel(["start", "web"]).ok();
+                }
+            },
+            || {
+                assert!(!is_forced || archive.exists(), "the old one is gone");
+                if archive.exists() {
+                    world.hostel(["import", path, "--name", "copy", "--storage", "dir"]).ok();
+                    world.hostel(["destroy", "copy"]).ok();
+                }
+                // Also one that was to replace it and was cut off between its two names: the next one takes it over.
+                world.hostel(["export", "web", "-o", path, "--force"]).ok();
+                let names: Vec<_> = fs::read_dir(archive.parent().unwrap()).unwrap().flatten().map(|e| e.file_name()).collect();
+                assert_eq!(names, ["web.tar.gz"]);
+                if !is_forced {
+                    fs::remove_file(&archive).unwrap();
+                }
+                if is_running {
+                    works(world, "web");
+                    world.hostel(["stop", "web"]).ok();
+                }
+            },
+        );
+    }
+    destroy(world, "web");
+}
+
+/// Whatever is cut off goes on; what has a name is whole, and nothing is left of the scratch guest.
+fn backup_and_its_verification_can_be_killed(world: &World) {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
+    let to = world.dir.join("backups");
+    fs::create_dir(&to).unwrap();
+    world.hostel(["build".as_ref(), file.as_os_str()]).ok();
+    let go_on = || {
+        let flows = world.hostel(["flow", "ls"]).ok().stdout;
+        for line in flows.lines().filter(|line| line.contains("stopped")) {
+            world.hostel(["flow", "resume", line.split_whitespace().next().unwrap()]).ok();
+        }
+    };
+    let create = ["backup", "create", "web", "--to", to.to_str().unwrap(), "--keep-last", "2"];
+    Crash::new(world).at_most(12).each(
+        &create,
+        Victim::Command,
+        |step| step.process == "0",
+        || drop(world.hostel(["start", "web"]).ok()),
+        || {
+            go_on();
+            let names: Vec<_> = fs::read_dir(to.join("web")).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            assert!(names.iter().all(|name| name.to_str().unwrap().ends_with(".tar.zst")), "{names:?}");
+            world.hostel(create).ok();
+            works(world, "web");
+            world.hostel(["stop", "web"]).ok();
+        },
+    );
+    let verify = ["backup", "verify", "web", "--to", to.to_str().unwrap()];
+    Crash::new(world).at_most(12).each(
+        &verify,
+        Victim::Command,
+        |step| step.process == "0",
+        || {},
+        || {
+            go_on();
+            world.hostel(["ls", "--quiet"]).ok().stdout("web\n");
+        },
+    );
+    destroy(world, "web");
+}
+
+fn import_can_be_killed(world: &World) {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
+    let archive = world.dir.join("web.tar");
+    let path = archive.to_str().unwrap();
+    world.hostel(["build".as_ref(), file.as_os_str()]).ok();
+    world.hostel(["export", "web", "-o", path]).ok();
+    world.hostel(["destroy", "web"]).ok();
+    for storage in ["dir", "overlay"] {
+        Crash::new(world).at_most(16).everywhere(
+            &["import", path, "--storage", storage],
+            || {},
+            || {
+                let again = world.hostel(["import", path, "--storage", storage]).run();
+                assert!(again.status == 0 || again.stderr.contains("is there already"), "{again}");
+                world.hostel(["start", "web"]).ok();
+                works(world, "web");
+                destroy(world, "web");
+                world.hostel(["gc"]).ok();
+                assert_eq!(layers(world), Vec::<PathBuf>::new());
+            },
+        );
+    }
+}
+
+/// The guest is as before or as after, never between: the archive goes onto the one, and is refused by the other.
+fn import_of_changes_can_be_killed(world: &World) {
+    for storage in ["dir", "overlay"] {
+        let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"{storage}\" }}\n", world.xid(0));
+        let file = world.file("web.lua", &text);
+        let archive = world.dir.join(format!("{storage}.tar"));
+        let path = archive.to_str().unwrap();
+        world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+        world.hostel(["stop", "web"]).ok();
+        world.hostel(["snapshot", "web", "--name", "one"]).ok();
+        world.hostel(["start", "web"]).ok();
+        world.hostel(["exec", "web", "-T", "--", "busybox", "sh", "-c", "echo 2 >/srv/n; rm /bin/vi"]).ok();
+        world.hostel(["stop", "web"]).ok();
+        world.hostel(["export", "web", "--since", "one", "-o", path]).ok();
+        Crash::new(world).at_most(16).everywhere(
+            &["import", path, "--onto", "web"],
+            || drop(world.hostel(["rollback", "web", "one"]).ok()),
+            || {
+                let again = world.hostel(["import", path, "--onto", "web"]).run();
+                assert!(again.status == 0 || again.stderr.contains("and this is something else"), "{again}");
+                world.hostel(["start", "web"]).ok();
+                world.hostel(["exec", "web", "-T", "--", "busybox", "sh", "-c", "test $(cat /srv/n) = 2 && test ! -e /bin/vi"]).ok();
+                world.hostel(["stop", "web"]).ok();
+            },
+        );
+        destroy(world, "web");
+        world.hostel(["gc"]).ok();
+        assert_eq!(layers(world), Vec::<PathBuf>::new());
+    }
 }
 
 fn stop_can_be_killed(world: &World) {

@@ -25,6 +25,7 @@ pages! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("curl")] within 120 => the_tutorial = "tutorial.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => capabilities = "howto/capabilities.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => archive = "howto/archive.md",
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => backup = "howto/backup.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => clone = "howto/clone.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => debug = "howto/debug.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("curl")] within 120 => files = "howto/files.md",

@@ -40,6 +40,7 @@ macro_rules! files {
 files! {
     allow,
     archive,
+    backup,
     bpf,
     bpf_refused,
     bpf_sockets,
@@ -72,6 +73,7 @@ files! {
     lua_primitives,
     mounts,
     netlink,
+    oci,
     own_init,
     remote,
     rows,

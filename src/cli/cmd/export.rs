@@ -16,10 +16,11 @@ use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::error::Context as _;
 use crate::life::Host;
-use crate::life::export::{self, Compression};
+use crate::life::export::{self, Compression, Target, What};
+use crate::storage::snapshot::Label;
 use crate::{Error, Kind, Result};
 
-/// Write a guest into one file
+/// Write a guest into one file, or what has changed of it
 ///
 /// The archive is a plain tar that other tools read too: manifest.json, the files below rootfs, and a checksum. Owners
 /// are those that the guest sees; extended attributes, capabilities, ACLs, holes and hard links are kept, device nodes
@@ -31,6 +32,12 @@ pub(crate) struct Export {
     /// Write it to this file, which is there only when it is whole; standard output without
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
+    /// Write this snapshot of the guest instead of what it is now
+    #[arg(short, long, value_name = "SNAPSHOT")]
+    snapshot: Option<Label>,
+    /// Write only what has changed since this snapshot, for `hostel import --onto`
+    #[arg(long, value_name = "SNAPSHOT")]
+    since: Option<Label>,
     /// How it is compressed; as the name of the file says without, and not at all on standard output
     #[arg(short, long, value_name = "HOW")]
     compress: Option<Compression>,
@@ -47,10 +54,18 @@ impl Verb for Export {
             "hostel export web | ssh beta hostel import -",
             "over to another host",
         ),
+        (
+            "hostel export web --snapshot tue --since mon -o tue.tar.zst",
+            "what a day has changed",
+        ),
     ];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
         let name = &self.guest.guest;
+        let what = What {
+            snapshot: self.snapshot,
+            since: self.since,
+        };
         let host = Host::open()?;
         let hooks = hooks::runner(session);
         let progress = Progress::new(session.paint_err);
@@ -64,11 +79,23 @@ impl Verb for Export {
                 .try_clone_to_owned()
                 .context(|| "duplicate")?;
             let compression = self.compress.unwrap_or_default();
-            export::to_stream(&host, name, File::from(out), compression, &hooks, &progress)?;
+            export::to_stream(
+                &host,
+                name,
+                &what,
+                File::from(out),
+                compression,
+                &hooks,
+                &progress,
+            )?;
             return Ok(Exit::Success);
         };
-        let compression = self.compress.unwrap_or_else(|| Compression::of(path));
-        let written = export::to_file(&host, name, path, compression, self.force, &hooks, &progress)?;
+        let target = Target {
+            path,
+            compression: self.compress.unwrap_or_else(|| Compression::of(path)),
+            is_forced: self.force,
+        };
+        let written = export::to_file(&host, name, &what, target, &hooks, &progress)?;
         drop(progress);
         let size = std::fs::metadata(path)
             .context(|| format!("stat `{}`", path.display()))?

@@ -5,6 +5,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use ipnet::IpNet;
 
 use crate::Result;
 use crate::cli::exit::Exit;
@@ -27,12 +28,18 @@ pub(crate) struct Import {
     /// The archive, compressed by gzip, xz, zstd or bzip2 or not; - is standard input
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     archive: PathBuf,
+    /// Put what has changed, as `hostel export --since` wrote it, onto this guest; refused for any other base
+    #[arg(long, value_name = "GUEST", conflicts_with_all = ["name", "xid", "storage", "trust", "address"])]
+    onto: Option<GuestName>,
     /// Its name; that of the exported guest without
     #[arg(short, long, value_name = "NAME")]
     name: Option<GuestName>,
     /// Its context id; allocated without
     #[arg(long, value_name = "N")]
     xid: Option<Xid>,
+    /// Its address in a private network of its own, in place of any other network
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
+    address: Option<IpNet>,
     /// How its files are kept: btrfs, reflink, overlay, dir or image; what the file system does best without
     #[arg(long, value_name = "STORAGE")]
     storage: Option<Storage>,
@@ -49,6 +56,10 @@ impl Verb for Import {
             "hostel import web.tar.zst --name lab --storage overlay",
             "under another name",
         ),
+        (
+            "hostel import tue.tar.zst --onto web",
+            "what a day has changed, onto what was before it",
+        ),
     ];
 
     fn run(self, session: &mut Session) -> Result<Exit> {
@@ -60,10 +71,17 @@ impl Verb for Import {
         } else {
             Archive::at(&self.archive)?
         };
+        if let Some(name) = &self.onto {
+            import::import_onto(&host, archive, name, &progress)?;
+            drop(progress);
+            session.line(&format!("imported onto {name}"))?;
+            return Ok(Exit::Success);
+        }
         let options = ImportOptions {
             name: self.name,
             xid: self.xid,
             storage: self.storage,
+            address: self.address,
             is_trusted: self.trust,
         };
         let applied = import::import(&host, archive, &options, &progress)?;

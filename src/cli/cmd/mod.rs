@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod bind;
 pub(crate) mod build;
 pub(crate) mod caps;

@@ -102,6 +102,20 @@ impl Verb for Run {
     }
 }
 
+/// Runs a workflow that hostel ships, or the operator's own of that name.
+pub(super) fn shipped(session: &mut Session, name: &str, given: &[String]) -> Result<Exit> {
+    session.flush()?;
+    let loaded = Script::find(std::path::Path::new(name))
+        .map_err(Failed::from)
+        .and_then(|script| script::load(&script, &Args::parse(given)))
+        .and_then(Workflow::of);
+    match loaded {
+        Ok(Some(workflow)) => invoke(session, &workflow, name, given),
+        Ok(None) => Ok(Exit::Success),
+        Err(failed) => Ok(told(session, &failed)),
+    }
+}
+
 fn itself(session: &mut Session) -> Result<Exit> {
     if let Some(verb) = Entry::find("run") {
         print_verb(session, verb, &["--help".as_ref()], true)?;

@@ -57,6 +57,8 @@ options! {
     ];
     /// What `guest:export` takes beside the file.
     EXPORT: "export_options", "How a guest is written into a file.", [
+        field("snapshot", Type::Scalar(&s::TEXT), "Write this snapshot of the guest instead of what it is now.", "\"tue\""),
+        field("since", Type::Scalar(&s::TEXT), "Write only what has changed since this snapshot.", "\"mon\""),
         field("compress", Type::Enum(&["none", "gzip", "xz", "zstd"]), "How it is compressed.", "\"zstd\"").default("as the file's name says"),
         field("force", Type::Bool, "Replace the file if it is there.", "true").default("false"),
     ];
@@ -65,6 +67,8 @@ options! {
         field("name", Type::Scalar(&s::NAME), "Its name.", "\"lab\"").default("that of the exported guest"),
         field("xid", Type::Scalar(&s::XID), "Its context id.", "102").default("allocated"),
         field("storage", Type::Enum(Storage::NAMES), "How its files are kept.", "\"overlay\"").default("what the file system does best"),
+        field("address", Type::Scalar(&s::ADDRESS), "Its address in a private network of its own, in place of any other network.", "\"10.0.0.2/30\""),
+        field("onto", Type::Scalar(&s::NAME), "Put what has changed onto this guest, which must be as it was before.", "\"web\""),
         field("trust", Type::Bool, "Believe what the archive says of the host: mounts, network, capabilities and what is loosened.", "true").default("false"),
     ];
     /// What `hostel.unify` takes.

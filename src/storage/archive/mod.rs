@@ -6,14 +6,20 @@
 //! checksum          SHA-256 of all that stands before it
 //! ```
 //!
+//! An archive of changes has what differs from a snapshot, and for each name that is gone an entry below `removed`. It says
+//! by a hash what it goes onto, and what comes of it.
+//!
 //! Device nodes and sockets are left out. An archive that is read is hostile input, its manifest too.
 
+mod base;
+mod leaf;
 mod read;
 pub(in crate::storage) mod record;
+mod seal;
 mod write;
 
-pub use read::{Archive, unpack};
-pub use write::{Written, write};
+pub use read::{Archive, unpack, unpack_onto};
+pub use write::{Written, write, write_changes};
 
 use std::cell::RefCell;
 use std::io;
@@ -21,13 +27,19 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::guest::start_of_image::StartOfImage;
 use crate::guest::{Spec, Storage};
 
 /// The number of the format. One that this hostel does not know is refused, never guessed at.
 pub const FORMAT: u32 = 1;
 
+/// The number for an archive of changes: who does not know of them must not take one for the whole.
+pub const FORMAT_OF_CHANGES: u32 = 2;
+
 const MANIFEST: &str = "manifest.json";
 const ROOTFS: &str = "rootfs";
+/// Where an archive of changes names what is gone.
+const REMOVED: &str = "removed";
 const CHECKSUM: &str = "checksum";
 
 /// What an archive says of its guest.
@@ -41,8 +53,25 @@ pub struct Manifest {
     pub created: String,
     /// How its files were kept.
     pub storage: Storage,
+    /// What it goes onto, where it has changes alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
+    /// How its image says that it is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartOfImage>,
     /// What it is.
     pub spec: Spec,
+}
+
+/// What an archive of changes goes onto.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// What the snapshot was called, for whoever looks for it.
+    pub snapshot: String,
+    /// The hash of the tree that it goes onto.
+    pub base: String,
+    /// The hash of the tree that comes of it.
+    pub result: String,
 }
 
 /// The start of a manifest, before anything else of it is believed.

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use tar::{EntryType, Header};
 
-use super::{BLOCK, CHECKSUM, FORMAT, Format, Hashing, Lagging, MANIFEST, Manifest, ROOTFS};
+use super::{
+    BLOCK, CHECKSUM, FORMAT, FORMAT_OF_CHANGES, Format, Hashing, Lagging, MANIFEST, Manifest, REMOVED,
+    ROOTFS, seal,
+};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::storage::Progress;
 use crate::storage::image::tar::unpacker::Unpacker;
 use crate::storage::image::tar::{MAX_META, Metered, Stream};
+use crate::storage::{Inside, Progress};
 use crate::sys;
 
 /// A recipe that carries more into a guest has an image for it.
@@ -93,18 +96,75 @@ fn first(reader: &mut dyn Read, hash: &mut Lagging, label: &Path) -> Result<Mani
     text.truncate(usize::try_from(size).unwrap_or(0));
     let damaged = |err| no_guest("has a manifest that hostel did not write").with_source(err);
     let Format { format } = serde_json::from_slice(&text).map_err(damaged)?;
-    if format != FORMAT {
+    if format != FORMAT && format != FORMAT_OF_CHANGES {
         return Err(no_guest(&format!(
-            "has the format {format}, and this hostel knows {FORMAT}"
+            "has the format {format}, and this hostel knows {FORMAT} and {FORMAT_OF_CHANGES}"
         ))
         .with_kind(Kind::Unsupported));
     }
-    serde_json::from_slice(&text).map_err(damaged)
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(damaged)?;
+    if manifest.since.is_some() != (format == FORMAT_OF_CHANGES) {
+        return Err(no_guest("has a manifest that hostel did not write"));
+    }
+    Ok(manifest)
 }
 
 /// Unpacks the files into the empty directory `root`. Only when this returns without an error they are what was
 /// exported.
 pub fn unpack(archive: Archive, root: &Path, progress: &dyn Progress) -> Result<()> {
+    unpack_into(archive, &|label| Unpacker::new(label, root), progress)
+}
+
+/// Unpacks changes onto the tree that they were made against, which is seen by its hash. Only when this returns without
+/// an error the tree is what was exported.
+pub fn unpack_onto(
+    archive: Archive,
+    open: &dyn Fn() -> Result<Inside>,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let label = archive.label.clone();
+    let since = archive.manifest.since.clone().ok_or_else(|| {
+        Error::new(
+            Kind::Invalid,
+            format!(
+                "`{}` is a whole guest, not what has changed of one",
+                label.display()
+            ),
+        )
+        .with_hint("`hostel import` without `--onto` makes a guest of it")
+    })?;
+    progress.stage("reading what the changes go onto");
+    if seal::of(&open()?, progress)?.0 != since.base {
+        return Err(Error::new(
+            Kind::State,
+            format!(
+                "`{}` goes onto the snapshot `{}`, and this is something else",
+                label.display(),
+                since.snapshot.escape_debug()
+            ),
+        )
+        .with_hint(
+            "the guest must be as the archive before this one left it: neither started nor changed since; nothing was \
+             changed",
+        ));
+    }
+    unpack_into(archive, &|label| Unpacker::onto(label, open()?), progress)?;
+    progress.stage("reading what came of it");
+    if seal::of(&open()?, progress)?.0 == since.result {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Invalid,
+        format!("what came of `{}` is not what was exported", label.display()),
+    )
+    .with_hint("the file system may not keep what the other one kept; nothing was changed"))
+}
+
+fn unpack_into(
+    archive: Archive,
+    begin: &dyn Fn(&Path) -> Result<Unpacker>,
+    progress: &dyn Progress,
+) -> Result<()> {
     let Archive {
         label,
         mut stream,
@@ -112,7 +172,8 @@ pub fn unpack(archive: Archive, root: &Path, progress: &dyn Progress) -> Result<
         ..
     } = archive;
     progress.stage(&format!("unpacking {}", label.display()));
-    let unpacked = entries(&mut stream.reader, hash, root, &label, progress);
+    let unpacked = begin(&label)
+        .and_then(|unpacker| entries(&mut stream.reader, hash, unpacker.below(ROOTFS), &label, progress));
     // A decompressor that failed is the cause of whatever the reader complained about.
     stream.finish(&label, unpacked.is_ok())?;
     unpacked
@@ -121,7 +182,7 @@ pub fn unpack(archive: Archive, root: &Path, progress: &dyn Progress) -> Result<
 fn entries(
     reader: &mut dyn Read,
     hash: Lagging,
-    root: &Path,
+    mut unpacker: Unpacker,
     label: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
@@ -144,7 +205,7 @@ fn entries(
         allowance: &allowance,
     };
     let mut archive = tar::Archive::new(metered);
-    let mut unpacker = Unpacker::new(label, root)?.below(ROOTFS);
+    let has_changes = unpacker.is_onto();
     let mut is_verified = false;
     for entry in archive.entries().map_err(damaged)? {
         sys::interrupt::check()?;
@@ -165,6 +226,10 @@ fn entries(
                     .with_hint("nothing was kept of it; copy it again"));
             }
             is_verified = true;
+        } else if has_changes && entry.path_bytes().starts_with(b"removed/") {
+            let name = entry.path_bytes().into_owned();
+            let path = unpacker.clean_below(&name, REMOVED)?;
+            unpacker.remove(&name, &path, false)?;
         } else {
             unpacker.entry(&mut entry)?;
             progress.bytes(unpacker.bytes, None);
@@ -177,5 +242,10 @@ fn entries(
     }
     // What pads the last block, so that the decompressor comes to its end and can judge.
     io::copy(&mut archive.into_inner().reader.take(MAX_META), &mut io::sink()).map_err(damaged)?;
-    unpacker.finish(progress)
+    if has_changes {
+        // Nothing may have changed.
+        unpacker.finish_layer(progress)
+    } else {
+        unpacker.finish(progress)
+    }
 }

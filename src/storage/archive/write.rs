@@ -2,22 +2,21 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::fcntl::{AtFlags, readlinkat};
+use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
-use super::{CHECKSUM, MANIFEST, Manifest, ROOTFS, hex};
+use super::base::{self, Base};
+use super::{CHECKSUM, FORMAT_OF_CHANGES, MANIFEST, Manifest, REMOVED, ROOTFS, Since, hex, leaf, seal};
 use crate::error::{Error, Kind, Result};
-use crate::storage::tree::{self, is_the_guests};
-use crate::storage::{Inside, Progress};
+use crate::storage::{Inside, Progress, tree};
 use crate::sys;
 
 /// What was written.
@@ -41,6 +40,46 @@ pub fn write(
     to: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<Written> {
+    write_what(tree, manifest, None, to, progress)
+}
+
+/// The same of what has changed since `base`, the tree of the snapshot of that name. Both are read whole: what is equal
+/// is told by the bytes.
+pub fn write_changes(
+    tree: &Inside,
+    mut manifest: Manifest,
+    (snapshot, base): (&str, &Inside),
+    to: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    progress.stage(&format!("reading the snapshot {snapshot}"));
+    let (hash, names) = seal::of(base, progress)?;
+    progress.stage("reading the guest");
+    let (result, new_names) = seal::of(tree, progress)?;
+    manifest.format = FORMAT_OF_CHANGES;
+    manifest.since = Some(Since {
+        snapshot: snapshot.to_owned(),
+        base: hash,
+        result,
+    });
+    let root = sys::open::child_dir(base.root(), Path::new("."))
+        .map_err(|errno| Error::os("open the snapshot", errno))?;
+    let base = Base {
+        root,
+        names,
+        new_names,
+    };
+    progress.stage("writing what has changed");
+    write_what(tree, &manifest, Some(base), to, progress)
+}
+
+fn write_what(
+    tree: &Inside,
+    manifest: &Manifest,
+    base: Option<Base>,
+    to: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<Written> {
     let mut builder = Builder::new(Tee {
         to,
         hash: Sha256::new(),
@@ -59,10 +98,15 @@ pub fn write(
         links: HashMap::new(),
         written: Written::default(),
         told: 0,
+        base,
     };
-    run.entry(Path::new(ROOTFS), &stat, EntryType::Directory, Some(&root), b"")
-        .map_err(wrote)?;
-    run.dir(&root, Path::new(ROOTFS), 0)?;
+    let below = run.base.as_ref().map(|base| base.root.try_clone());
+    let below = below.transpose().map_err(wrote)?;
+    if !has_dir(below.as_ref(), &root, &stat)? {
+        run.entry(Path::new(ROOTFS), &stat, EntryType::Directory, Some(&root), b"")
+            .map_err(wrote)?;
+    }
+    run.dir(&root, below.as_ref(), Path::new(ROOTFS), 0)?;
     let Run {
         mut builder, written, ..
     } = run;
@@ -79,6 +123,10 @@ pub fn write(
 
 /// A file of the archive itself.
 fn plain<W: Write>(builder: &mut Builder<W>, name: &str, content: &[u8]) -> io::Result<()> {
+    plain_path(builder, Path::new(name), content)
+}
+
+fn plain_path<W: Write>(builder: &mut Builder<W>, name: &Path, content: &[u8]) -> io::Result<()> {
     let mut header = Header::new_gnu();
     header.set_mode(0o600);
     header.set_size(content.len() as u64);
@@ -111,10 +159,21 @@ struct Run<'a> {
     links: HashMap<(u64, u64), PathBuf>,
     written: Written,
     told: u64,
+    /// What is left out, where it has changes alone.
+    base: Option<Base>,
 }
 
 impl Run<'_> {
-    fn dir(&mut self, dir: &OwnedFd, path: &Path, depth: usize) -> Result<()> {
+    /// `below` is the directory in the base, if it is one there.
+    fn dir(&mut self, dir: &OwnedFd, below: Option<&OwnedFd>, path: &Path, depth: usize) -> Result<()> {
+        if let Some(below) = below {
+            let up = path.strip_prefix(ROOTFS).unwrap_or(path);
+            for name in base::gone(below, dir)? {
+                let path = Path::new(REMOVED).join(up).join(name);
+                self.written.entries += 1;
+                plain_path(&mut self.builder, &path, b"").map_err(|err| writing(&path, err))?;
+            }
+        }
         for name in tree::names(dir)? {
             let name = tree::as_path(&name);
             let path = path.join(name);
@@ -126,11 +185,17 @@ impl Run<'_> {
                 if depth >= tree::DEPTH {
                     return Err(tree::too_deep(&path));
                 }
+                let below = match below {
+                    Some(below) => base::child(below, name)?,
+                    None => None,
+                };
                 match sys::open::child_dir(dir, name) {
                     Ok(child) => {
-                        self.entry(&path, &stat, EntryType::Directory, Some(&child), b"")
-                            .map_err(|err| writing(&path, err))?;
-                        self.dir(&child, &path, depth + 1)?;
+                        if !has_dir(below.as_ref(), &child, &stat)? {
+                            self.entry(&path, &stat, EntryType::Directory, Some(&child), b"")
+                                .map_err(|err| writing(&path, err))?;
+                        }
+                        self.dir(&child, below.as_ref(), &path, depth + 1)?;
                     }
                     // Another mount: its mount point is part of the tree, its content is not.
                     Err(Errno::EXDEV) => self
@@ -140,7 +205,7 @@ impl Run<'_> {
                 }
                 continue;
             }
-            self.leaf(dir, name, &path, &stat, kind)
+            self.leaf((dir, below), name, &path, &stat, kind)
                 .map_err(|err| writing(&path, err))?;
             let bytes = self.builder.get_ref().bytes;
             if bytes - self.told >= REPORT {
@@ -153,15 +218,21 @@ impl Run<'_> {
 
     fn leaf(
         &mut self,
-        dir: &OwnedFd,
+        (dir, below): (&OwnedFd, Option<&OwnedFd>),
         name: &Path,
         path: &Path,
         stat: &FileStat,
         kind: SFlag,
     ) -> io::Result<()> {
-        let is_kept = matches!(kind, SFlag::S_IFREG | SFlag::S_IFLNK | SFlag::S_IFIFO);
-        if !is_kept {
+        if !leaf::is_kept(stat) {
             self.written.left_out += 1;
+            return Ok(());
+        }
+        if let (Some(base), Some(below)) = (&self.base, below)
+            // A further name of what was written is a name of that.
+            && !(stat.st_nlink > 1 && self.links.contains_key(&(stat.st_dev, stat.st_ino)))
+            && base.has_leaf((below, dir), name, path.strip_prefix(ROOTFS).unwrap_or(path), stat)?
+        {
             return Ok(());
         }
         if stat.st_nlink > 1 {
@@ -178,12 +249,7 @@ impl Run<'_> {
             }
             SFlag::S_IFIFO => self.entry(path, stat, EntryType::Fifo, None, b""),
             _ => {
-                let flags = OFlag::O_RDONLY
-                    | OFlag::O_NOFOLLOW
-                    | OFlag::O_NONBLOCK
-                    | OFlag::O_NOCTTY
-                    | OFlag::O_CLOEXEC;
-                let mut file = File::from(openat(dir, name, flags, Mode::empty())?);
+                let mut file = leaf::open(dir, name)?;
                 self.written.entries += 1;
                 self.records(stat, Some(file.as_fd()), b"")?;
                 // With its holes (`GNU sparse`).
@@ -237,8 +303,7 @@ impl Run<'_> {
             records.push(("linkpath".to_owned(), target.to_vec()));
         }
         if let Some(open) = open {
-            for name in attributes(open)? {
-                let value = sys::file::xattr(open, &name)?;
+            for (name, value) in leaf::attributes(open)? {
                 records.push(super::record::of(&name, &value));
             }
         }
@@ -252,20 +317,17 @@ impl Run<'_> {
     }
 }
 
+/// Whether the base has the directory as it is.
+fn has_dir(below: Option<&OwnedFd>, dir: &OwnedFd, stat: &FileStat) -> Result<bool> {
+    below.map_or(Ok(false), |below| base::has_dir(below, dir, stat))
+}
+
 /// How long a link's target may be in a header.
 const LINK: usize = 100;
 
 /// Whether a target stands in a record. One with a line end stands in an entry of GNU's kind: see `record`.
 fn is_record(target: &[u8]) -> bool {
     target.len() > LINK && !target.contains(&b'\n')
-}
-
-fn attributes(open: std::os::fd::BorrowedFd<'_>) -> Result<Vec<std::ffi::CString>, Errno> {
-    match sys::file::xattr_names(open) {
-        Ok(names) => Ok(names.into_iter().filter(|name| is_the_guests(name)).collect()),
-        Err(Errno::EOPNOTSUPP) => Ok(Vec::new()),
-        Err(errno) => Err(errno),
-    }
 }
 
 fn writing(path: &Path, err: io::Error) -> Error {

@@ -142,7 +142,32 @@ pub fn replace(
     bounds: &Bounds,
     progress: &dyn Progress,
 ) -> Result<()> {
+    let how = How { storage, bounds };
+    replace_changed(layout, name, old, from, &how, &|_, _| Ok(()), progress)
+}
+
+/// How files are to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct How<'a> {
+    /// By which driver.
+    pub storage: Storage,
+    /// Within what.
+    pub bounds: &'a Bounds,
+}
+
+/// The same with a change, which is made before the guest has the new ones: it is given the directory that they are in,
+/// laid out as a guest's, and how they are kept.
+pub fn replace_changed(
+    layout: &Layout,
+    name: &GuestName,
+    old: &Files,
+    from: &From<'_>,
+    how: &How<'_>,
+    change: &dyn Fn(&Path, &Files) -> Result<()>,
+    progress: &dyn Progress,
+) -> Result<()> {
     finish(layout, name, old)?;
+    let How { storage, bounds } = *how;
     let driver = choose(layout, Some(storage), bounds)?;
     let scratch = Scratch::new(layout)?;
     let made = driver.make(&Job {
@@ -153,6 +178,15 @@ pub fn replace(
         bounds,
         progress,
     })?;
+    if let Err(err) = change(scratch.path(), &made.files) {
+        drop(made.holds);
+        drop(scratch);
+        if let Some(stack) = made.files.stack() {
+            // Whatever stays is unused, and the next sweep takes it.
+            let _ = layer::remove_unused(layout, stack.layers());
+        }
+        return Err(err);
+    }
     let dir = layout.guest_dir(name);
     let opened = open(&dir)?;
     nix::unistd::syncfs(&opened).context(|| format!("write `{}` to the disk", dir.display()))?;

@@ -6,6 +6,7 @@
 mod busybox;
 mod clone;
 mod debian;
+mod oci;
 mod sources;
 pub(in crate::storage) mod tar;
 
@@ -23,6 +24,8 @@ use super::files::{self, Files};
 use super::scratch::{self, Scratch};
 use super::{Bounds, Layout, Progress, identity, layer, lock, tree};
 use crate::error::{Context, Error, Kind, Result};
+use crate::guest::image::Container;
+use crate::guest::start_of_image::StartOfImage;
 use crate::guest::{Distribution, GuestName, Image, Storage};
 use crate::sys;
 
@@ -35,6 +38,8 @@ pub struct Prepared {
     pub path: PathBuf,
     /// The guest that it is, if it is one: it is held still while it is copied.
     pub source: Option<GuestName>,
+    /// How it says that it is started, if it says so.
+    pub start: Option<StartOfImage>,
 }
 
 /// Finds the image, or makes it. Two that want the same one at once get the same one: the second waits.
@@ -68,6 +73,7 @@ pub fn prepare(
                 key: "dir".to_owned(),
                 path: path.clone(),
                 source: None,
+                start: None,
             })
         }
         Image::Clone(source) => {
@@ -82,6 +88,7 @@ pub fn prepare(
                 key: format!("clone-{source}"),
                 path,
                 source: Some(source.clone()),
+                start: super::state::read(layout, source)?.and_then(|applied| applied.start),
             })
         }
         Image::Suite(distribution, suite) => {
@@ -91,6 +98,16 @@ pub fn prepare(
                 debian.build(layout, &key, dir, progress)
             })
         }
+        Image::Container(container) => {
+            progress.stage(&format!("reading {}", container.path.display()));
+            let oci = oci::Oci::find(layout, container, host_arch())?;
+            let start = oci.start();
+            let prepared = cached(layout, &oci.key(), progress, |dir| oci.unpack(dir, progress))?;
+            Ok(Prepared {
+                start: Some(start),
+                ..prepared
+            })
+        }
         Image::Tar(path) => {
             progress.stage(&format!("reading {}", path.display()));
             let archive = tar::Archive::open(path)?;
@@ -98,6 +115,15 @@ pub fn prepare(
                 archive.unpack(dir, progress)
             })
         }
+    }
+}
+
+/// The architecture of this host, by Go's name for it, which is Debian's too.
+fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
     }
 }
 
@@ -275,6 +301,7 @@ fn cached(
         key: key.to_owned(),
         path: place.join("rootfs"),
         source: None,
+        start: None,
     };
     if prepared.path.is_dir() {
         return Ok(prepared);
@@ -336,6 +363,16 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
 /// Unpacks an archive into `dir/rootfs`, as a build of a `tar:` image does.
 pub(crate) fn unpack_tar(archive: &Path, dir: &Path) -> Result<()> {
     tar::Archive::open(archive)?.unpack(dir, &super::Silent)
+}
+
+/// Unpacks an image in a tar archive into `dir/rootfs`, as a build of it does.
+pub(crate) fn unpack_image(layout: &Layout, container: &Container, dir: &Path) -> Result<()> {
+    oci::Oci::find(layout, container, "amd64")?.unpack(dir, &super::Silent)
+}
+
+/// Unpacks layers into `dir/rootfs`, one onto the other.
+pub(crate) fn unpack_layers(layers: &[&[u8]], dir: &Path) -> Result<()> {
+    oci::unpack_layers(layers, dir)
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -420,7 +457,9 @@ mod tests {
             &Silent,
         )
         .unwrap();
-        fs::write(layout.spec(&web), "").unwrap();
+        let applied =
+            r#"{"format":1,"spec":{"name":"web","image":"busybox"},"xid":101,"image_key":"x","hostel":"x"}"#;
+        fs::write(layout.spec(&web), applied).unwrap();
         fs::write(layout.rootfs(&web).join("etc/machine-id"), "0123\n").unwrap();
         fs::write(layout.rootfs(&web).join("srv/data"), "data").unwrap();
         let image = Image::Clone(web.clone());

@@ -44,7 +44,7 @@ pub(super) fn of(distribution: Distribution, suite: &str) -> Result<Vec<Source>>
             return Ok(found);
         }
     }
-    let (Some(uri), Some(keyring)) = (distribution.mirror(arch()), distribution.keyring()) else {
+    let (Some(uri), Some(keyring)) = (distribution.mirror(super::host_arch()), distribution.keyring()) else {
         return Ok(Vec::new());
     };
     own(distribution, suite, uri, Path::new(keyring))
@@ -74,15 +74,6 @@ fn own(distribution: Distribution, suite: &str, uri: &str, keyring: &Path) -> Re
         signed_by: Some(keyring.display().to_string()),
     };
     Ok(suites.map(source).collect())
-}
-
-/// Debian's name for the architecture of this host.
-fn arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// `ID` of `os-release(5)`.

@@ -28,7 +28,7 @@ use crate::sys;
 pub(in crate::storage) const MAX_META: u64 = 4 << 20;
 
 /// What may follow the end mark: tar pads to its record size, at most 1 MiB in practice.
-const MAX_TAIL: u64 = 64 << 20;
+pub(super) const MAX_TAIL: u64 = 64 << 20;
 
 /// The host's user and group `nobody`, which a decompressor of hostile input runs as.
 const NOBODY: u32 = 65534;
@@ -154,34 +154,54 @@ impl Stream {
         Self::of(file, &archive.path)
     }
 
+    /// Whether the file, which is read from where it stands and left there, is compressed.
+    pub(super) fn is_compressed(file: &mut File, path: &Path) -> Result<bool> {
+        let reading = || format!("read `{}`", path.display());
+        let magic = magic(file).context(reading)?;
+        file.seek(SeekFrom::Current(-i64::try_from(magic.len()).unwrap_or(0)))
+            .context(reading)?;
+        Ok(decompressor(&magic).is_some())
+    }
+
+    /// Of what is read from anywhere.
+    pub(super) fn fed(mut reader: Box<dyn Read + Send>, path: &Path) -> Result<Self> {
+        let magic = magic(&mut reader).context(|| format!("read `{}`", path.display()))?;
+        match decompressor(&magic) {
+            Some(tool) => Self::by(tool, Input::Fed(magic, reader), path),
+            None => Ok(Self::plain(Box::new(io::Cursor::new(magic).chain(reader)))),
+        }
+    }
+
+    fn plain(reader: Box<dyn Read>) -> Self {
+        Self {
+            reader: Box::new(io::BufReader::with_capacity(1 << 16, reader)),
+            decompressor: None,
+            feeder: None,
+        }
+    }
+
     /// Of an open file or pipe, from where it stands.
     pub(in crate::storage) fn of(mut file: File, path: &Path) -> Result<Self> {
-        let mut magic = Vec::new();
-        (&mut file)
-            .take(6)
-            .read_to_end(&mut magic)
-            .context(|| format!("read `{}`", path.display()))?;
-        let (tool, package) = match magic[..] {
-            [0x1f, 0x8b, ..] => ("gzip", "gzip"),
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => ("xz", "xz-utils"),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "zstd"),
-            [b'B', b'Z', b'h', ..] => ("bzip2", "bzip2"),
-            _ => ("", ""),
-        };
+        let magic = magic(&mut file).context(|| format!("read `{}`", path.display()))?;
         // A file is read from its beginning again; a pipe cannot be.
         let is_pipe = match file.seek(SeekFrom::Current(-i64::try_from(magic.len()).unwrap_or(0))) {
             Ok(_) => false,
             Err(err) if err.raw_os_error() == Some(libc::ESPIPE) => true,
             Err(err) => return Err(Error::io(format!("read `{}`", path.display()), err)),
         };
-        if tool.is_empty() {
+        let Some(tool) = decompressor(&magic) else {
             let magic = io::Cursor::new(if is_pipe { magic } else { Vec::new() });
-            return Ok(Self {
-                reader: Box::new(io::BufReader::with_capacity(1 << 16, magic.chain(file))),
-                decompressor: None,
-                feeder: None,
-            });
-        }
+            return Ok(Self::plain(Box::new(magic.chain(file))));
+        };
+        let input = if is_pipe {
+            Input::Fed(magic, Box::new(file))
+        } else {
+            Input::File(file)
+        };
+        Self::by(tool, input, path)
+    }
+
+    fn by((tool, package): (&'static str, &'static str), input: Input, path: &Path) -> Result<Self> {
         // It ends by itself when this end of the pipe is closed.
         let mut command = Command::new(tool);
         command
@@ -192,13 +212,16 @@ impl Stream {
         if Uid::effective().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        let fed = if is_pipe {
-            let (read, write) = io::pipe().context(|| "make a pipe")?;
-            command.stdin(read);
-            Some(write)
-        } else {
-            command.stdin(file.try_clone().context(|| "duplicate")?);
-            None
+        let fed = match input {
+            Input::Fed(magic, reader) => {
+                let (read, write) = io::pipe().context(|| "make a pipe")?;
+                command.stdin(read);
+                Some((write, io::Cursor::new(magic).chain(reader)))
+            }
+            Input::File(file) => {
+                command.stdin(file);
+                None
+            }
         };
         let mut child = match command.spawn() {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
@@ -210,10 +233,10 @@ impl Stream {
         // With it goes this process's copy of the pipe's other end.
         drop(command);
         let mut feeder = None;
-        if let Some(mut write) = fed {
+        if let Some((mut write, mut reader)) = fed {
             // Ended by the end of either side, and waited for in `finish`: nothing forks before.
             feeder = Some(std::thread::spawn(move || {
-                let _ = io::copy(&mut io::Cursor::new(magic).chain(file), &mut write);
+                let _ = io::copy(&mut reader, &mut write);
             }));
         }
         let Some(output) = child.stdout.take() else {
@@ -241,6 +264,32 @@ impl Stream {
             return Err(Error::new(Kind::Invalid, message).with_hint("the file is damaged or cut off"));
         }
         Ok(())
+    }
+}
+
+/// What a decompressor reads.
+enum Input {
+    /// A file from where it stands.
+    File(File),
+    /// What was read of a pipe already, and the rest of it.
+    Fed(Vec<u8>, Box<dyn Read + Send>),
+}
+
+/// The first bytes, by which the kind of a file is known.
+fn magic(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut magic = Vec::new();
+    reader.take(6).read_to_end(&mut magic)?;
+    Ok(magic)
+}
+
+/// The program that reads what begins like this, and its package.
+fn decompressor(magic: &[u8]) -> Option<(&'static str, &'static str)> {
+    match *magic {
+        [0x1f, 0x8b, ..] => Some(("gzip", "gzip")),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Some(("xz", "xz-utils")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(("zstd", "zstd")),
+        [b'B', b'Z', b'h', ..] => Some(("bzip2", "bzip2")),
+        _ => None,
     }
 }
 

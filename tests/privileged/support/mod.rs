@@ -18,7 +18,7 @@ pub(crate) use self::{
     hierarchy::{Hierarchy, hierarchies, remove as remove_cgroup},
     leak::Before,
     need::Need,
-    place::{DUMP, Place, same},
+    place::{DUMP, FILL, Place, same},
     runner::{NOTE, Test, run},
     trace::{Step, Traced, Victim, points, sample, trace},
     world::{Volume, World, binary, fetch},

@@ -27,7 +27,7 @@ for d,ds,fs in os.walk(top):
 ";
 
 /// What a tree can have.
-const FILL: &str = r"
+pub(crate) const FILL: &str = r"
 import os,sys
 os.chdir(sys.argv[1]+'/srv')
 open('data','w').write('data'); os.chown('data',1000,1001); os.chmod('data',0o4751)

@@ -14,7 +14,7 @@ use super::{Handle, act};
 use crate::guest::{GuestName, Hostname, Invalid, Storage, Xid, schema};
 use crate::life::Host;
 use crate::life::clone::{self, CloneOptions};
-use crate::life::export::{self, Compression};
+use crate::life::export::{self, Compression, Target, What};
 use crate::life::import::{self, ImportOptions};
 use crate::life::unify::Direction;
 use crate::life::{self, convert, snapshot};
@@ -50,6 +50,8 @@ pub(in crate::lua) fn differences(table: Option<&Table>) -> mlua::Result<CloneOp
 #[derive(Deserialize, Default)]
 struct Writing {
     compress: Option<Compression>,
+    snapshot: Option<Label>,
+    since: Option<Label>,
     #[serde(default)]
     force: bool,
 }
@@ -61,6 +63,8 @@ struct Reading {
     storage: Option<Storage>,
     #[serde(default)]
     trust: bool,
+    address: Option<IpNet>,
+    onto: Option<GuestName>,
 }
 
 /// Adds `import` and `unify`.
@@ -76,6 +80,7 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
             name: how.name,
             xid: how.xid,
             storage: how.storage,
+            address: how.address,
             is_trusted: how.trust,
         };
         check(lua)?;
@@ -84,6 +89,13 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
         }
         command::flush(lua);
         let imported = Host::open().and_then(|host| {
+            if let Some(onto) = &how.onto {
+                import::import_onto(&host, Archive::at(&path)?, onto, &Silent)?;
+                return Ok(Handle {
+                    name: onto.clone(),
+                    xid: None,
+                });
+            }
             let applied = import::import(&host, Archive::at(&path)?, &options, &Silent)?;
             Ok(Handle {
                 name: applied.spec.name,
@@ -216,13 +228,19 @@ pub(super) fn add<M: UserDataMethods<Handle>>(methods: &mut M) {
             None => Writing::default(),
         };
         act(lua, this, "export", (given, table), |host| {
-            let compression = how.compress.unwrap_or_else(|| Compression::of(&path));
+            let what = What {
+                snapshot: how.snapshot.clone(),
+                since: how.since.clone(),
+            };
             let written = export::to_file(
                 host,
                 &this.name,
-                &path,
-                compression,
-                how.force,
+                &what,
+                Target {
+                    path: &path,
+                    compression: how.compress.unwrap_or_else(|| Compression::of(&path)),
+                    is_forced: how.force,
+                },
                 &to_stderr(),
                 &Silent,
             )?;

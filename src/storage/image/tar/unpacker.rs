@@ -1,9 +1,11 @@
 //! One entry of an archive after the other, each put in its place inside the new root.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{CString, OsStr};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -11,8 +13,8 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, mkdirat, mknodat,
-    utimensat,
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens,
+    mkdirat, mknodat, utimensat,
 };
 use nix::sys::statvfs::fstatvfs;
 use nix::sys::time::TimeSpec;
@@ -28,16 +30,27 @@ use crate::sys;
 /// The apparent size of a sparse file. Its holes take no room, but reading through them takes time.
 const MAX_SPARSE: u64 = 64 << 30;
 
+/// What the root has before.
+enum Onto {
+    /// Nothing.
+    Nothing,
+    /// A tree.
+    Tree,
+    /// Lower layers; and these names are of this one.
+    Layer(BTreeSet<PathBuf>),
+}
+
 /// Puts entries in their places, and counts.
-pub(in crate::storage) struct Unpacker<'a> {
-    archive: &'a Path,
+pub(in crate::storage) struct Unpacker {
+    archive: PathBuf,
     inside: Inside,
     /// The directory of the archive below which its files are.
     below: Option<&'static str>,
     /// The last directory that something was put into. Archives name the files of a directory together.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Directories get their time last: putting something into them changes it.
-    times: Vec<(PathBuf, TimeSpec)>,
+    times: HashMap<PathBuf, TimeSpec>,
+    onto: Onto,
     room: u64,
     names: u64,
     /// Bytes of files so far.
@@ -46,11 +59,30 @@ pub(in crate::storage) struct Unpacker<'a> {
     devices: u64,
 }
 
-impl<'a> Unpacker<'a> {
+impl Unpacker {
     /// For an empty root.
-    pub(in crate::storage) fn new(archive: &'a Path, root: &Path) -> Result<Self> {
-        let inside = Inside::open(root, archive.display().to_string())?;
-        let stat = fstatvfs(inside.root()).context(|| format!("ask for the room at `{}`", root.display()))?;
+    pub(in crate::storage) fn new(archive: &Path, root: &Path) -> Result<Self> {
+        Self::of(archive, Inside::open(root, archive.display().to_string())?)
+    }
+
+    /// For a root that has something in it: what comes replaces what has its name, whatever that is, and directories
+    /// keep what is in them.
+    pub(in crate::storage) fn onto(archive: &Path, inside: Inside) -> Result<Self> {
+        let mut unpacker = Self::of(archive, inside)?;
+        unpacker.onto = Onto::Tree;
+        Ok(unpacker)
+    }
+
+    /// The same for a layer, which may take away what was there before it, and never what it brings itself.
+    pub(in crate::storage) fn layer(archive: &Path, inside: Inside) -> Result<Self> {
+        let mut unpacker = Self::of(archive, inside)?;
+        unpacker.onto = Onto::Layer(BTreeSet::new());
+        Ok(unpacker)
+    }
+
+    fn of(archive: &Path, inside: Inside) -> Result<Self> {
+        let stat = fstatvfs(inside.root())
+            .context(|| format!("ask for the room to unpack `{}`", archive.display()))?;
         // A file system without a fixed number of inodes says 0.
         let names = if stat.files_free() == 0 {
             u64::MAX
@@ -58,17 +90,23 @@ impl<'a> Unpacker<'a> {
             stat.files_free()
         };
         Ok(Self {
-            archive,
+            archive: archive.to_owned(),
             inside,
             below: None,
             parent: None,
-            times: Vec::new(),
+            times: HashMap::new(),
+            onto: Onto::Nothing,
             room: stat.blocks_available().saturating_mul(stat.fragment_size()),
             names,
             bytes: 0,
             entries: 0,
             devices: 0,
         })
+    }
+
+    /// Whether it unpacks onto something.
+    pub(in crate::storage) fn is_onto(&self) -> bool {
+        !matches!(self.onto, Onto::Nothing)
     }
 
     /// Takes what is below this directory of the archive, and refuses what is not.
@@ -106,18 +144,33 @@ impl<'a> Unpacker<'a> {
             let root = sys::open::child_dir(root, Path::new(".")).map_err(|e| self.fail(&name, e))?;
             attributes.set(&root).map_err(|errno| self.fail(&name, errno))?;
             set_xattrs(&root, &xattrs).map_err(|errno| self.fail(&name, errno))?;
-            self.times.push((path, attributes.time));
+            self.times.insert(path, attributes.time);
             return Ok(());
         };
         let file_name = Path::new(file_name);
         let dir = self.parent(path.parent().unwrap_or(Path::new("")))?;
+        if self.is_onto() {
+            self.make_way(&dir, file_name, kind).map_err(|err| {
+                err.context(format!(
+                    "unpack `{}` of `{}`",
+                    shown(&path),
+                    self.archive.display()
+                ))
+            })?;
+        }
+        if let Onto::Layer(made) = &mut self.onto {
+            made.insert(path.clone());
+        }
         let fail = |errno| self.fail(&name, errno);
         match kind {
             EntryType::Directory => {
                 let made = directory(&dir, file_name).map_err(fail)?;
                 attributes.set(&made).map_err(fail)?;
+                if self.is_onto() {
+                    only_xattrs(&made, &xattrs).map_err(fail)?;
+                }
                 set_xattrs(&made, &xattrs).map_err(fail)?;
-                self.times.push((path, attributes.time));
+                self.times.insert(path, attributes.time);
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 clear(&dir, file_name).map_err(fail)?;
@@ -171,6 +224,81 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
+    /// Takes away what a directory gives no way to, and what is no directory where one comes.
+    fn make_way(&mut self, dir: &OwnedFd, name: &Path, kind: EntryType) -> Result<()> {
+        if kind == EntryType::Directory {
+            return Ok(());
+        }
+        let is_left_out = matches!(kind, EntryType::Char | EntryType::Block);
+        let there = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let is_dir = |stat: FileStat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits();
+        if is_left_out || there.is_ok_and(is_dir) {
+            tree::remove(dir, name)?;
+            self.parent = None;
+        }
+        Ok(())
+    }
+
+    /// Takes away what is at `path`, with everything below; with `is_lower`, only what was there before this archive.
+    /// `name` is the entry's that says so.
+    pub(in crate::storage) fn remove(&mut self, name: &[u8], path: &Path, is_lower: bool) -> Result<()> {
+        self.parent = None;
+        let (Some(last), up) = (path.file_name(), path.parent().unwrap_or(Path::new(""))) else {
+            return Err(self.refuse(name, "takes the root away"));
+        };
+        if !self.inside.exists(up)? {
+            return Ok(());
+        }
+        let dir = self.parent(up)?;
+        self.parent = None;
+        let made = match &self.onto {
+            Onto::Layer(made) if is_lower => made,
+            _ => return tree::remove(&dir, Path::new(last)),
+        };
+        if below(made, path).next().is_some() {
+            // Of a directory that came with this archive too, what was there before goes.
+            let Ok(child) = sys::open::child_dir(&dir, Path::new(last)) else {
+                return Ok(());
+            };
+            return self.empty(&child, path);
+        }
+        tree::remove(&dir, Path::new(last))
+    }
+
+    /// Takes away all that a directory had before this archive.
+    pub(in crate::storage) fn make_opaque(&mut self, path: &Path) -> Result<()> {
+        self.parent = None;
+        if !self.inside.exists(path)? {
+            return Ok(());
+        }
+        let dir = self.parent(path)?;
+        self.parent = None;
+        self.empty(&dir, path)
+    }
+
+    fn empty(&self, dir: &OwnedFd, path: &Path) -> Result<()> {
+        let dir = sys::open::child_dir(dir, Path::new("."))
+            .map_err(|errno| self.fail(path.as_os_str().as_bytes(), errno))?;
+        // What was made below it, by its first name below: all of the others go at once.
+        let Onto::Layer(made) = &self.onto else {
+            return Ok(());
+        };
+        let made = below(made, path);
+        let kept: HashSet<&OsStr> = made
+            .filter_map(|own| own.strip_prefix(path).ok()?.components().next())
+            .map(Component::as_os_str)
+            .collect();
+        for name in tree::names(&dir)? {
+            let name = tree::as_path(&name);
+            if !kept.contains(name.as_os_str()) {
+                tree::remove(&dir, name)?;
+            } else if let Ok(child) = sys::open::child_dir(&dir, name) {
+                self.empty(&child, &path.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// A second name for what an earlier entry made, and for nothing else.
     fn hard_link(&self, name: &[u8], dir: &OwnedFd, file_name: &Path, target: &[u8]) -> Result<()> {
         let target = self.clean(target)?;
@@ -213,6 +341,11 @@ impl<'a> Unpacker<'a> {
             );
             return Err(Error::new(Kind::Invalid, message));
         }
+        self.finish_layer(progress)
+    }
+
+    /// The same of an archive that may have nothing in it.
+    pub(in crate::storage) fn finish_layer(self, progress: &dyn Progress) -> Result<()> {
         if self.devices > 0 {
             progress.warning(&format!(
                 "{} device nodes in {} were left out: a guest gets its own /dev",
@@ -220,7 +353,7 @@ impl<'a> Unpacker<'a> {
                 self.archive.display()
             ));
         }
-        for (path, time) in self.times.iter().rev() {
+        for (path, time) in &self.times {
             // A later entry may have replaced it by something else; then it has the time of that.
             if let Ok(dir) = sys::open::in_root(
                 self.inside.root(),
@@ -258,7 +391,27 @@ impl<'a> Unpacker<'a> {
     }
 
     /// The path of an entry as names below the root.
-    fn clean(&self, name: &[u8]) -> Result<PathBuf> {
+    pub(in crate::storage) fn clean(&self, name: &[u8]) -> Result<PathBuf> {
+        let clean = self.components(name)?;
+        match self.below {
+            None => Ok(clean),
+            Some(dir) => self.strip(name, &clean, dir),
+        }
+    }
+
+    /// The same of an entry that is below another directory of the archive.
+    pub(in crate::storage) fn clean_below(&self, name: &[u8], dir: &str) -> Result<PathBuf> {
+        self.strip(name, &self.components(name)?, dir)
+    }
+
+    fn strip(&self, name: &[u8], clean: &Path, dir: &str) -> Result<PathBuf> {
+        match clean.strip_prefix(dir) {
+            Ok(path) => Ok(path.to_owned()),
+            Err(_) => Err(self.refuse(name, &format!("is not below `{dir}`"))),
+        }
+    }
+
+    fn components(&self, name: &[u8]) -> Result<PathBuf> {
         let path = Path::new(OsStr::from_bytes(name));
         if name.contains(&0) {
             return Err(self.refuse(name, "has a NUL in it"));
@@ -274,28 +427,24 @@ impl<'a> Unpacker<'a> {
                 Component::ParentDir => return Err(self.refuse(name, "has `..` in it")),
             }
         }
-        match self.below {
-            None => Ok(clean),
-            Some(dir) => match clean.strip_prefix(dir) {
-                Ok(path) => Ok(path.to_owned()),
-                Err(_) => Err(self.refuse(name, &format!("is not below `{dir}`"))),
-            },
-        }
+        Ok(clean)
     }
 
     fn parent(&mut self, path: &Path) -> Result<OwnedFd> {
-        let fail = |err| self.fail(path.as_os_str().as_bytes(), err);
-        let dup = |fd: &OwnedFd| {
-            fd.try_clone()
-                .map_err(|err| fail(Errno::from_raw(err.raw_os_error().unwrap_or(0))))
-        };
+        let bytes = path.as_os_str().as_bytes();
         if let Some((known, fd)) = &self.parent
             && known == path
         {
-            return dup(fd);
+            return fd.try_clone().map_err(|err| self.fail(bytes, errno_of(&err)));
         }
         let fd = self.inside.make_dir_all(path, 0o755)?;
-        let second = dup(&fd)?;
+        if self.is_onto() && !self.times.contains_key(path) {
+            // One that no entry is for keeps its time.
+            let stat = fstat(&fd).map_err(|errno| self.fail(bytes, errno))?;
+            let time = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
+            self.times.insert(path.to_owned(), time);
+        }
+        let second = fd.try_clone().map_err(|err| self.fail(bytes, errno_of(&err)))?;
         self.parent = Some((path.to_owned(), fd));
         Ok(second)
     }
@@ -341,7 +490,7 @@ impl<'a> Unpacker<'a> {
         Ok((found, time))
     }
 
-    fn refuse(&self, name: &[u8], what: &str) -> Error {
+    pub(in crate::storage) fn refuse(&self, name: &[u8], what: &str) -> Error {
         let name = shown(Path::new(OsStr::from_bytes(name)));
         Error::new(
             Kind::Invalid,
@@ -353,6 +502,10 @@ impl<'a> Unpacker<'a> {
         let name = shown(Path::new(OsStr::from_bytes(name)));
         Error::os(format!("unpack `{name}` of `{}`", self.archive.display()), errno)
     }
+}
+
+fn errno_of(err: &io::Error) -> Errno {
+    Errno::from_raw(err.raw_os_error().unwrap_or(0))
 }
 
 /// `seconds.fraction` as pax has it; `None` for what is none, or before 1970.
@@ -395,6 +548,24 @@ fn set_xattrs(fd: impl std::os::fd::AsFd, xattrs: &[(CString, Vec<u8>)]) -> Resu
     xattrs
         .iter()
         .try_for_each(|(name, value)| sys::file::set_xattr(fd.as_fd(), name, value))
+}
+
+/// The path, if it is among them, and those below: paths are in the order of their names.
+fn below<'s>(made: &'s BTreeSet<PathBuf>, path: &'s Path) -> impl Iterator<Item = &'s PathBuf> {
+    made.range::<Path, _>((Bound::Included(path), Bound::Unbounded))
+        .take_while(move |own| own.starts_with(path))
+}
+
+/// Takes away the attributes that are not among these.
+fn only_xattrs(dir: &OwnedFd, xattrs: &[(CString, Vec<u8>)]) -> Result<(), Errno> {
+    let there = match sys::file::xattr_names(dir) {
+        Err(Errno::EOPNOTSUPP) => return Ok(()),
+        other => other?,
+    };
+    there
+        .iter()
+        .filter(|name| tree::is_the_guests(name) && !xattrs.iter().any(|(kept, _)| kept == *name))
+        .try_for_each(|name| sys::file::remove_xattr(dir, name))
 }
 
 /// Makes the name free: a later entry of one name replaces the earlier. A directory with something in it stays, and
