@@ -21,7 +21,7 @@ pub fn archive(bytes: &[u8]) {
     });
 }
 
-/// The bytes, parted by [`PART`], as layers of an image, one onto the other. The same holds.
+/// The bytes, parted by a mark, as layers of an image, one onto the other. The same holds.
 pub fn layers(bytes: &[u8]) {
     let mut parts: Vec<&[u8]> = Vec::new();
     let mut rest = bytes;

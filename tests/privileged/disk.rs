@@ -133,7 +133,7 @@ fn by_project(world: &World, kind: &str, storage: &str) {
     lift(&place);
     // Inodes too, live.
     place.ok(&["set", "hog2", "inodes=600"]);
-    let made = place.sh("hog2", "mkdir -p /srv/n; (i=0; while : >/srv/n/$i; do i=$((i + 1)); done) 2>/dev/null || true; ls /srv/n | wc -l");
+    let made = place.sh("hog2", "rm -f /srv/big; mkdir -p /srv/n; (i=0; while : >/srv/n/$i; do i=$((i + 1)); done) 2>/dev/null || true; ls /srv/n | wc -l");
     let count: u64 = made.lines().next().unwrap().trim().parse().unwrap();
     assert!(count < 600, "{made}");
     // A limit that comes later counts what is there already, also while the guest runs.
