@@ -16,7 +16,7 @@ use crate::guest::{CapSet, Context, HostPid, Init, Rlimit, RlimitKind, Xid};
 use crate::storage::state::Applied;
 use crate::sys::cgroup::Group;
 use crate::sys::seccomp::Filter;
-use crate::sys::{caps, pidfd, proc, rlimit};
+use crate::sys::{caps, effective, pidfd, proc, rlimit};
 
 /// A context that runs, and how whoever comes in is confined.
 #[allow(
@@ -152,7 +152,15 @@ impl Place {
                 .transpose()?,
             no_new_privs: status.no_new_privs,
             env,
-            rlimits: rlimits(eldest)?,
+            rlimits: {
+                // Who may read them without CAP_SYS_RESOURCE is the owner of its user namespace.
+                let owner = has_users.then(|| xid.id_base());
+                let _acting = owner
+                    .map(effective::act_as)
+                    .transpose()
+                    .context(|| "act as the owner of its user namespace")?;
+                rlimits(eldest)?
+            },
             nice: proc::stat(eldest)?.map(|stat| stat.nice),
             group,
             member,

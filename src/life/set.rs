@@ -2,12 +2,12 @@
 
 use super::host::Host;
 use super::observe;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{GuestName, LimitChange, Limits};
 use crate::storage::files::{self, Files};
 use crate::storage::{Bounds, bounds, state, still};
 use crate::sys::cgroup::Change;
-use crate::sys::rlimit;
+use crate::sys::{effective, rlimit};
 
 /// Changes limits of a guest: at once where it runs, and in what is applied. What the kernel at hand cannot do is
 /// refused before anything is changed; a failure in the middle takes back what was done.
@@ -78,6 +78,12 @@ fn live(host: &Host, applied: &state::Applied, before: &Limits, limits: &Limits)
         return Ok(Change::default());
     }
     let change = group.set(limits, before)?;
+    // Who may do this without CAP_SYS_RESOURCE and CAP_SYS_NICE is the owner of their user namespace.
+    let owner = applied.spec.userns.then(|| applied.xid.id_base());
+    let _acting = owner
+        .map(effective::act_as)
+        .transpose()
+        .context(|| "act as the owner of its user namespace")?;
     for pid in group.pids()? {
         for (kind, limit) in &limits.rlimits {
             if before.rlimits.get(kind) != Some(limit) {
