@@ -429,6 +429,7 @@ fn running_trees(world: &World, kind: &str, storage: &str) {
     }
     // What was written just now is read again: its time cannot tell yet.
     std::thread::sleep(std::time::Duration::from_secs(4));
+    report(&place, &[]);
     let again = report(&place, &[]);
     assert_eq!((number(&again, "read"), number(&again, "saved")), (0, 0), "{again}");
     let other = place.fingerprint("b");
