@@ -6,13 +6,14 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hostel::storage::files::{self, Access};
 use hostel::storage::Layout;
 use hostel::sys;
 use serde_json::Value;
 
-use crate::support::{Place, World, same, tests, tool};
+use crate::support::{Place, World, eventually, same, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Busybox, Filesystem("ext4")] within 180 => layers_share_and_no_guest_sees_it,
@@ -428,8 +429,12 @@ fn running_trees(world: &World, kind: &str, storage: &str) {
         assert_eq!(extents("a", file), extents("c", file), "{file}");
     }
     // What was written just now is read again: its time cannot tell yet.
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    report(&place, &[]);
+    let is_remembered = || {
+        let again = report(&place, &[]);
+        assert_eq!(number(&again, "saved"), 0, "{again}");
+        number(&again, "read") == 0
+    };
+    assert!(eventually(Duration::from_secs(10), is_remembered), "nothing is remembered");
     let again = report(&place, &[]);
     assert_eq!((number(&again, "read"), number(&again, "saved")), (0, 0), "{again}");
     let other = place.fingerprint("b");

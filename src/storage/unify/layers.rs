@@ -116,6 +116,8 @@ pub(super) fn unify(run: &Run<'_>, guests: &[Stopped]) -> Result<Vec<Told>> {
             continue;
         };
         files::write(&home.place, &Files::Overlay(stack))?;
+        // Also the one whose content became that of the others, and which saves nothing itself.
+        told.get_mut(&home.guest).map(Told::shares);
         for id in home.stack.layers() {
             // One that several guests have is saved once.
             if let (Some((_, made, _)), true) = (anew.get(&id), counted.insert(id.clone()))
@@ -217,6 +219,11 @@ fn would_save(
             .find(|home| home.stack.layers().any(|id| id == one.id));
         if let Some(told) = owner.and_then(|home| told.get_mut(&home.guest)) {
             told.add(files, saved);
+        }
+    }
+    for home in homes {
+        if home.stack.layers().any(|id| chosen.contains(&id)) {
+            told.get_mut(&home.guest).map(Told::shares);
         }
     }
 }

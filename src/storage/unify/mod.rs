@@ -95,11 +95,15 @@ impl Told {
         }
     }
 
+    fn shares(&mut self) {
+        self.outcome = Outcome::Unified;
+    }
+
     fn add(&mut self, files: u64, saved: u64) {
         self.files += files;
         self.saved += saved;
         if files > 0 {
-            self.outcome = Outcome::Unified;
+            self.shares();
         }
     }
 }
