@@ -221,6 +221,13 @@ local function create(f, a, place)
 end
 
 --- Makes a guest of a backup.
+local function remove(name)
+  local guest = hostel.guest(name)
+  if guest then
+    assert(guest:destroy { force = true })
+  end
+end
+
 local function restore(f, a, place, name, address)
   local chain = f:step "look" {
     run = function()
@@ -242,10 +249,7 @@ local function restore(f, a, place, name, address)
   return f:step "restore" {
     run = function()
       -- One that this run had begun before it was killed.
-      local begun = hostel.guest(name)
-      if begun then
-        assert(begun:destroy { force = true })
-      end
+      remove(name)
       local guest = assert(hostel.import(chain[1], { name = name, trust = a.trust, address = address }))
       for i = 2, #chain do
         assert(hostel.import(chain[i], { onto = name }))
@@ -254,10 +258,7 @@ local function restore(f, a, place, name, address)
     end,
     undo_half_done = true,
     undo = function()
-      local made = hostel.guest(name)
-      if made then
-        assert(made:destroy { force = true })
-      end
+      remove(name)
     end,
   }
 end
@@ -280,10 +281,7 @@ local function verify(f, a, place)
   }
   f:step "remove" {
     run = function()
-      local made = hostel.guest(name)
-      if made then
-        assert(made:destroy { force = true })
-      end
+      remove(name)
     end,
   }
 end
