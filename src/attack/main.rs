@@ -52,7 +52,7 @@ static mut SPACE: [u8; MEMORY] = [0; MEMORY];
 extern "C" fn hostel_start() -> ! {
     // SAFETY: this program has one thread, and these are the only references that are ever made.
     let (text, space) = unsafe { (&mut *addr_of_mut!(TEXT), &mut *addr_of_mut!(SPACE)) };
-    let Some(length) = read_all(text) else { exit(2) };
+    let Some(length) = read_all(text) else { arch::exit(2) };
     let mut memory = Memory::new(space);
     let mut results = [0isize; RESULTS];
     let mut count = 0;
@@ -60,29 +60,29 @@ extern "C" fn hostel_start() -> ! {
         if line.is_empty() {
             continue;
         }
-        let Some(line) = line::parse(line, &results[..count]) else { exit(2) };
+        let Some(line) = line::parse(line, &results[..count]) else { arch::exit(2) };
         let result = match line {
             Line::Write(offset, bytes) => {
                 if memory.write(offset, bytes).is_none() {
-                    exit(2)
+                    arch::exit(2)
                 }
                 continue;
             }
             Line::Read(offset, length) => {
-                let Some(bytes) = memory.read(offset, length) else { exit(2) };
+                let Some(bytes) = memory.read(offset, length) else { arch::exit(2) };
                 say::bytes(bytes);
                 continue;
             }
             Line::Call(call) => match memory.resolve(&call, 0) {
                 Some(words) => syscall(call.number, words),
-                None => exit(2),
+                None => arch::exit(2),
             },
             Line::Each(from, to, call) => {
                 let mut done = 0;
                 for round in from..=to {
                     match memory.resolve(&call, round) {
                         Some(words) => done += isize::from(syscall(call.number, words) >= 0),
-                        None => exit(2),
+                        None => arch::exit(2),
                     }
                 }
                 done
@@ -95,7 +95,7 @@ extern "C" fn hostel_start() -> ! {
         }
     }
     say::text(b"end\n");
-    exit(0)
+    arch::exit(0)
 }
 
 /// Reads standard input to its end; `None` when it is too long.
@@ -124,13 +124,7 @@ fn syscall(number: usize, words: [usize; 6]) -> isize {
     unsafe { arch::syscall(number, words) }
 }
 
-fn exit(code: usize) -> ! {
-    loop {
-        syscall(arch::EXIT_GROUP, [code, 0, 0, 0, 0, 0]);
-    }
-}
-
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    exit(70)
+    arch::exit(70)
 }

@@ -40,7 +40,7 @@ extern "C" fn hostel_start(stack: *const usize) -> ! {
     const F_SETFD: usize = 2;
     const FD_CLOEXEC: usize = 1;
     if syscall(arch::FCNTL, [REPORT, F_SETFD, FD_CLOEXEC, 0, 0, 0]) < 0 {
-        exit(126)
+        arch::exit(126)
     }
     // SAFETY: the kernel put the number of arguments there.
     let count = unsafe { stack.read() };
@@ -50,8 +50,8 @@ extern "C" fn hostel_start(stack: *const usize) -> ! {
     let environment = unsafe { stack.add(1 + count + 1) };
     // SAFETY: each of the addresses is one of those.
     let text = |at: *const c_char| unsafe { CStr::from_ptr(at) };
-    let Some((what, rest)) = arguments.get(1..).and_then(<[_]>::split_first) else { exit(126) };
-    let Some(end) = rest.iter().position(|path| text(*path).is_empty()) else { exit(126) };
+    let Some((what, rest)) = arguments.get(1..).and_then(<[_]>::split_first) else { arch::exit(126) };
+    let Some(end) = rest.iter().position(|path| text(*path).is_empty()) else { arch::exit(126) };
     let (places, program) = rest.split_at(end);
     // Up to the null behind the last argument.
     let program = program[1..].as_ptr();
@@ -73,7 +73,7 @@ fn report(errno: isize, what: &CStr) -> ! {
     for bytes in [&number[..], what.to_bytes()] {
         syscall(arch::WRITE, [REPORT, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]);
     }
-    exit(125)
+    arch::exit(125)
 }
 
 fn syscall(number: usize, words: [usize; 6]) -> isize {
@@ -82,13 +82,7 @@ fn syscall(number: usize, words: [usize; 6]) -> isize {
     unsafe { arch::syscall(number, words) }
 }
 
-fn exit(code: usize) -> ! {
-    loop {
-        syscall(arch::EXIT_GROUP, [code, 0, 0, 0, 0, 0]);
-    }
-}
-
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    exit(70)
+    arch::exit(70)
 }
