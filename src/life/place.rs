@@ -154,11 +154,7 @@ impl Place {
             env,
             rlimits: {
                 // Who may read them without CAP_SYS_RESOURCE is the owner of its user namespace.
-                let owner = has_users.then(|| xid.id_base());
-                let _acting = owner
-                    .map(effective::act_as)
-                    .transpose()
-                    .context(|| "act as the owner of its user namespace")?;
+                let _acting = effective::act_as_owner(has_users.then(|| xid.id_base()))?;
                 rlimits(eldest)?
             },
             nice: proc::stat(eldest)?.map(|stat| stat.nice),

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::observe;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, LimitChange, Limits};
 use crate::storage::files::{self, Files};
 use crate::storage::{Bounds, bounds, state, still};
@@ -79,11 +79,7 @@ fn live(host: &Host, applied: &state::Applied, before: &Limits, limits: &Limits)
     }
     let change = group.set(limits, before)?;
     // Who may do this without CAP_SYS_RESOURCE and CAP_SYS_NICE is the owner of their user namespace.
-    let owner = applied.spec.userns.then(|| applied.xid.id_base());
-    let _acting = owner
-        .map(effective::act_as)
-        .transpose()
-        .context(|| "act as the owner of its user namespace")?;
+    let _acting = effective::act_as_owner(applied.spec.userns.then(|| applied.xid.id_base()))?;
     for pid in group.pids()? {
         for (kind, limit) in &limits.rlimits {
             if before.rlimits.get(kind) != Some(limit) {

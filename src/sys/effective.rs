@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::unistd::getppid;
 
 use super::{caps, clone};
+use crate::error::{Context as _, Result};
 
 /// Until it is dropped, the effective user of this process is another, with the capabilities that root has. The real one
 /// stays: with it the limits of `setrlimit(2)` stay root's.
@@ -24,7 +25,7 @@ pub struct Acting {
 }
 
 /// Begins to act as `id`, a number of the host's.
-pub fn act_as(id: u32) -> Result<Acting, Errno> {
+fn act_as(id: u32) -> Result<Acting, Errno> {
     let mut death_signal: libc::c_int = 0;
     // SAFETY: PR_GET_PDEATHSIG writes one int to a valid pointer.
     Errno::result(unsafe { libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut death_signal) })?;
@@ -39,6 +40,15 @@ pub fn act_as(id: u32) -> Result<Acting, Errno> {
     // To leave user 0 takes them away.
     caps::raise_permitted()?;
     Ok(acting)
+}
+
+/// Acts as the owner of a user namespace, where there is one: who may do there, without capabilities in the host's, what
+/// takes them.
+pub fn act_as_owner(owner: Option<u32>) -> Result<Option<Acting>> {
+    owner
+        .map(act_as)
+        .transpose()
+        .context(|| "act as the owner of its user namespace")
 }
 
 impl Drop for Acting {

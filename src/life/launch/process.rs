@@ -100,8 +100,7 @@ impl Launch<'_> {
 
     /// Acts, until it is dropped, as the owner of the process's user namespace, where that has one of its own.
     pub(super) fn as_owner(&self) -> Result<Option<Acting>> {
-        let acting = self.owner.map(effective::act_as).transpose();
-        acting.context(|| "act as the owner of its user namespace")
+        effective::act_as_owner(self.owner)
     }
 
     /// Waits until the program runs or a step has failed, and takes its terminal on the way.
