@@ -146,9 +146,10 @@ local function create(f, a, place)
   local id = f:step "look" {
     run = function()
       must(must(fs.root(a.to)):mkdir(guest.name, { mode = "0700" }))
-      local stamp = time.format():gsub("[-:]", ""):gsub("T", "-"):sub(1, 15)
-      -- Of this run alone, also when another one begins in the same second.
-      return stamp .. "-" .. (f.id:match "%w+$")
+      local now = time.now()
+      local stamp = time.format(now // 1):gsub("[-:]", ""):gsub("T", "-"):sub(1, 15)
+      -- In the order of time within a second too, and of this run alone whenever another one begins.
+      return ("%s-%06d%s"):format(stamp, math.floor(now % 1 * 1e6), f.id:match "%w+$")
     end,
   }
   local taken = f:step "snapshot" {
