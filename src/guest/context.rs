@@ -234,12 +234,21 @@ impl Context {
         Some(caps.resolve(start))
     }
 
+    /// The capabilities that it is left with, `None` for the caller's. A spectator looks, which takes none; with them
+    /// it could mount in its own mount namespace and reach more of the kernel than a guest.
+    pub fn kept_caps(&self) -> Option<CapSet> {
+        match self.identity {
+            Identity::Spectator => Some(CapSet::EMPTY),
+            _ => self.caps,
+        }
+    }
+
     /// The system calls that it may make; `None` leaves all that the caller has. Whoever gets ids of its own is a
     /// stranger to the host and is filtered; what stays the caller is confined only to what the caller names.
     pub fn profile(&self) -> Option<Profile> {
         let is_stranger = self.isolate.user || self.shares_ids || self.identity == Identity::Spectator;
         is_stranger.then(|| Profile {
-            caps: self.caps.unwrap_or_else(|| super::Cap::all().collect()),
+            caps: self.kept_caps().unwrap_or_else(|| super::Cap::all().collect()),
             allow: self.allow.clone(),
             shares_ids: self.shares_ids,
         })

@@ -2,7 +2,7 @@
 //! break if it came later or earlier.
 
 use crate::error::{Error, Kind, Result};
-use crate::guest::{Context, Identity, Limits, Xid};
+use crate::guest::{CapSet, Context, Identity, Limits, Xid};
 
 use super::{Phase, Program, Step};
 
@@ -145,7 +145,7 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     if context.no_new_privs && !matches!(program, Program::Keeper(_)) {
         steps.push(Step::NoNewPrivs);
     }
-    if let (Some(caps), false) = (context.caps, matches!(program, Program::Keeper(_))) {
+    if let (Some(caps), false) = (context.kept_caps(), matches!(program, Program::Keeper(_))) {
         steps.push(Step::Caps(caps));
     }
     steps.push(Step::Exec(program));
@@ -197,6 +197,14 @@ fn check(context: &Context) -> Result<()> {
         )
         .with_hint("chbind confines to addresses of the host's stack; leave `net` out of `isolate`"));
     }
+    let asks = context.caps.is_some_and(|caps| caps != CapSet::EMPTY) || !context.allow.is_empty();
+    if context.identity == Identity::Spectator && asks {
+        return Err(
+            Error::new(Kind::Invalid, "a spectator has no capabilities").with_hint(
+                "it sees every process without; leave the capabilities out, or take another context id",
+            ),
+        );
+    }
     if context.identity == Identity::Spectator && isolate_hides(context) {
         return Err(Error::new(
             Kind::Invalid,
@@ -214,7 +222,7 @@ fn isolate_hides(context: &Context) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::{CapSet, Isolate};
+    use crate::guest::Isolate;
 
     fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
         steps.iter().position(wanted).unwrap()
@@ -236,11 +244,23 @@ mod tests {
         position(&steps, is_made);
         let private = position(&steps, |s| *s == Step::PrivateMounts);
         assert!(private < position(&steps, |s| *s == Step::HostProc));
+        // What it takes to mount that is gone when its program runs.
+        let none = position(&steps, |s| *s == Step::Caps(CapSet::EMPTY));
+        assert!(position(&steps, |s| *s == Step::HostProc) < none);
+        let refused = |context: &Context| {
+            let err = launch(context, Some(Xid::SPECTATOR), Program::HostelInit).unwrap_err();
+            err.to_string()
+        };
         let blind = Context {
             isolate: Isolate::GUEST,
+            ..context.clone()
+        };
+        assert!(refused(&blind).contains("would see no others"));
+        let strong = Context {
+            caps: Some(CapSet::guest_default()),
             ..context
         };
-        assert!(launch(&blind, Some(Xid::SPECTATOR), Program::HostelInit).is_err());
+        assert_eq!(refused(&strong), "a spectator has no capabilities");
     }
 
     fn guest() -> Vec<Step> {
