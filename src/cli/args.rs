@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::output::color::When;
 use crate::guest::mounts::guest_path;
-use crate::guest::{Cap, GuestName, Invalid, Isolate, LimitChange, Limits, Mount, Owner, Span};
+use crate::guest::{Cap, GuestName, Invalid, Isolate, LimitChange, Limits, Mount, Owner, Source, Span};
 use crate::lua::registry::completion;
 
 /// `--color WHEN`, which every verb takes.
@@ -83,6 +83,19 @@ pub(crate) struct SomeGuests {
 pub(crate) fn guests() -> clap_complete::ArgValueCandidates {
     clap_complete::ArgValueCandidates::new(|| {
         let names = crate::storage::state::list(&crate::storage::Layout::from_env());
+        // A completion that cannot be made is none: an error would land in the middle of the typed line.
+        let names = names.unwrap_or_default();
+        names
+            .iter()
+            .map(|name| CompletionCandidate::new(name.as_str()))
+            .collect()
+    })
+}
+
+/// Completes names of volumes.
+pub(crate) fn volumes() -> clap_complete::ArgValueCandidates {
+    clap_complete::ArgValueCandidates::new(|| {
+        let names = crate::storage::volume::list(&crate::storage::Layout::from_env());
         // A completion that cannot be made is none: an error would land in the middle of the typed line.
         let names = names.unwrap_or_default();
         names
@@ -230,7 +243,7 @@ impl FromStr for BindMount {
         }
         guest_path(target.as_ref())?;
         let mut mount = Mount {
-            source: source.into(),
+            source: Source::Path(source.into()),
             target: target.into(),
             readonly: false,
             noexec: false,
@@ -288,7 +301,7 @@ mod tests {
     #[test]
     fn a_mount_is_two_paths_and_options() {
         let mount = "/srv/data:/data:ro:noexec".parse::<BindMount>().unwrap().0;
-        assert_eq!(mount.source, std::path::Path::new("/srv/data"));
+        assert_eq!(mount.source.path(), Some(std::path::Path::new("/srv/data")));
         assert!(mount.readonly && mount.noexec && mount.idmap);
         for bad in ["/a", "a:/b", "/a:b", "/a:/../b", "/a:/b:rw"] {
             assert!(bad.parse::<BindMount>().is_err(), "{bad}");

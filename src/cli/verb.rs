@@ -155,6 +155,7 @@ pub(crate) static VERBS: &[Entry] = verbs![
     snapshot::Snapshot,
     snapshots::Snapshots,
     rollback::Rollback,
+    volume::Volume,
     convert::Convert,
     unify::Unify,
     export::Export,

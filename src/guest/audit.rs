@@ -254,18 +254,28 @@ fn network(spec: &Spec, kernel: Kernel, found: &mut Vec<Finding>) {
 /// `/srv on /srv, read-only`.
 fn shown(mount: &Mount) -> String {
     let how = if mount.readonly { "read-only" } else { "writable" };
-    format!(
-        "`{}` on `{}`, {how}",
-        mount.source.display(),
-        mount.target.display()
-    )
+    format!("`{}` on `{}`, {how}", mount.source, mount.target.display())
 }
 
 fn mount(mount: &Mount, found: &mut Vec<Finding>) {
+    let name = format!("`{}` on `{}`", mount.source, mount.target.display());
+    let Some(source) = mount.source.path() else {
+        let how = if mount.readonly {
+            "is shared, read-only"
+        } else {
+            "is shared and writable"
+        };
+        found.push(finding(
+            Kind::Loosened,
+            "mounts",
+            format!("{name} {how}"),
+            of("volumes"),
+        ));
+        return;
+    };
     let mut tell = |topic: &'static str, what: String| {
         found.push(finding(Kind::Loosened, "mounts", what, of(topic)));
     };
-    let name = format!("`{}` on `{}`", mount.source.display(), mount.target.display());
     tell("mounts", format!("the host's {name}"));
     if mount.owner.is_some() {
         tell(
@@ -278,7 +288,7 @@ fn mount(mount: &Mount, found: &mut Vec<Finding>) {
     if !mount.idmap {
         tell("mounts.idmap", format!("{name} is not id-mapped"));
     }
-    if is_hosts_own(&mount.source) {
+    if is_hosts_own(source) {
         tell("mounts.source", format!("{name} is a part of the host itself"));
     }
 }

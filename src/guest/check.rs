@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::caps::nearest;
-use super::{Allow, CapSet, Check, Distribution, Image, Init, Invalid, Net, NetMode, Spec};
+use super::{
+    Allow, CapSet, Check, Distribution, Image, Init, Invalid, Net, NetMode, Spec, Volume, VolumeName,
+};
 
 /// What kind of fault a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +135,13 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
     }
     let mut targets: BTreeMap<&std::path::Path, usize> = BTreeMap::new();
     for (index, mount) in spec.mounts.iter().enumerate() {
+        if mount.source.volume().is_some() && !mount.idmap {
+            contradiction(
+                &["mounts", &(index + 1).to_string(), "idmap"],
+                "the ids of a volume are the guest's, and `idmap = false` maps none".to_owned(),
+                "leave `idmap` out, or mount a directory of the host",
+            );
+        }
         if mount.owner.is_some() && !mount.idmap {
             contradiction(
                 &["mounts", &(index + 1).to_string(), "owner"],
@@ -413,6 +422,7 @@ pub fn fleet(specs: &[&Spec]) -> Vec<Finding> {
     };
     let mut names: HashMap<&str, usize> = HashMap::new();
     let mut xids = HashMap::new();
+    let mut volumes: HashMap<&VolumeName, (usize, String, &Volume)> = HashMap::new();
     let mut addresses: HashMap<IpAddr, (usize, String)> = HashMap::new();
     for (index, spec) in specs.iter().enumerate() {
         let name = spec.name.as_str();
@@ -428,6 +438,24 @@ pub fn fleet(specs: &[&Spec]) -> Vec<Finding> {
             continue;
         }
         names.insert(name, index);
+        for (volume, said) in &spec.volumes {
+            let path = join(&["volumes", volume.as_str()]);
+            match volumes.get(volume) {
+                Some((first, there, other)) if *other != said => {
+                    let message = format!(
+                        "guests \"{}\" and \"{name}\" say different things about the volume \"{volume}\"",
+                        specs[*first].name
+                    );
+                    let hint = "say it in a template that both have".to_owned();
+                    let guests = vec![(index, path), (*first, String::clone(there))];
+                    found.push(between(Fault::Contradiction, message, hint, guests));
+                }
+                Some(_) => {}
+                None => {
+                    volumes.insert(volume, (index, path, said));
+                }
+            }
+        }
         if let Some(xid) = spec.xid
             && let Some(first) = xids.insert(xid, index)
         {

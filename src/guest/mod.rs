@@ -25,6 +25,7 @@ pub mod storage;
 pub mod suites;
 pub mod syscalls;
 pub mod unit;
+pub mod volume;
 
 pub use allow::Allow;
 pub use caps::{Cap, CapSet, Caps};
@@ -40,6 +41,7 @@ pub use spec::{File, Hook, HookMoment, Hooks, Init, OnError, Spec, Stop};
 pub use storage::Storage;
 pub use suites::Distribution;
 pub use unit::{Bytes, Cpus, Span};
+pub use volume::{Source, Volume, VolumeName};
 
 /// A value that was written by a person and is not valid: what is wrong and what would be right.
 ///

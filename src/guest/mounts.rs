@@ -1,17 +1,17 @@
-//! Host data that a guest sees.
+//! Host data and volumes that a guest sees.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Invalid;
+use super::{Invalid, Source};
 
-/// A bind mount of a host directory or file into a guest.
+/// A bind mount of a host directory or file, or of a volume, into a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
-    /// What: an absolute path of the host.
-    pub source: PathBuf,
+    /// What.
+    pub source: Source,
     /// Where: an absolute path inside the guest. It is made when it is not there.
     pub target: PathBuf,
     /// Writes fail with EROFS.

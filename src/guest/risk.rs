@@ -209,6 +209,11 @@ pub static FIELDS: &[Risk] = &[
         "all below it is read by the guest's root; unix sockets in it can be connected to",
     ),
     risk(
+        "volumes",
+        "data that other guests may mount too",
+        "what one guest writes there is read by the others as if it were their own; never set-user-ID programs nor device files (`nosuid`, `nodev`)",
+    ),
+    risk(
         "mounts.readonly",
         "writing to data of the host",
         "what the guest's root makes there is root's on the host, a set-user-ID program too: mount the source `nosuid` on the host, or use `owner`",

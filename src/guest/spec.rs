@@ -1,12 +1,13 @@
 //! The whole of a guest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Allow, Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Storage, Xid,
+    Allow, Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Storage, Volume,
+    VolumeName, Xid,
 };
 
 /// Everything a recipe says about one guest. Two equal specifications describe the same guest.
@@ -47,7 +48,10 @@ pub struct Spec {
     /// Whether no program in it can gain a right by being executed: no set-user-ID, no file capabilities.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_new_privs: bool,
-    /// Host data that it sees.
+    /// Volumes that are made for it when they are not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<VolumeName, Volume>,
+    /// Host data and volumes that it sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
     /// Files written into it, by their path inside.
@@ -87,6 +91,14 @@ fn yes() -> bool {
 }
 
 impl Spec {
+    /// The volumes that it mounts, each once.
+    pub fn mounted_volumes(&self) -> BTreeSet<&VolumeName> {
+        self.mounts
+            .iter()
+            .filter_map(|mount| mount.source.volume())
+            .collect()
+    }
+
     /// The hostname that the guest gets.
     pub fn effective_hostname(&self) -> &str {
         self.hostname

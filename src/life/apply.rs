@@ -9,7 +9,7 @@ use super::crew::Crew;
 use super::hooks::HookRunner;
 use super::host::Host;
 use super::stop::StopHow;
-use super::{WAIT, build, convert, destroy, health, observe, set, start, stop, tree};
+use super::{WAIT, build, convert, destroy, health, observe, set, start, stop, tree, volume};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Spec, Xid};
 use crate::plan::{Action, Fact, Facts, Plan, Verb};
@@ -312,7 +312,8 @@ impl Work<'_> {
         applied.spec = spec.clone();
         applied.recipe = self.recipe.cloned();
         env!("CARGO_PKG_VERSION").clone_into(&mut applied.hostel);
-        state::write(&host.layout, &spec.name, &applied)
+        state::write(&host.layout, &spec.name, &applied)?;
+        volume::create::ensure(host, spec, progress)
     }
 }
 

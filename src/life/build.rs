@@ -4,6 +4,7 @@ use super::WAIT;
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
 use super::observe::{self, State};
+use super::volume;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{GuestName, HookMoment, Spec};
 use crate::storage::files::{self, Access, Files};
@@ -86,6 +87,8 @@ fn make(
         started: None,
     };
     state::write_with_files(&host.layout, name, &applied)?;
+    // Now that they have a user: nobody removes them any more.
+    volume::create::ensure(host, spec, progress)?;
     Ok(applied)
 }
 
@@ -121,7 +124,7 @@ pub(super) fn undo(host: &Host, name: &GuestName) -> Result<()> {
     state::remove(&host.layout, name)?;
     image::remove(&host.layout, name)?;
     for number in xid::of_guest(&host.layout, name)? {
-        bounds::forget(&host.layout, number)?;
+        bounds::forget(&host.layout, number.id_base())?;
     }
     xid::release(&host.layout, name)?;
     sweep_scratch(host)

@@ -7,7 +7,7 @@ use crate::guest::{GuestName, Storage};
 use crate::storage::driver::{self, From};
 use crate::storage::files;
 use crate::storage::state::{self, Applied};
-use crate::storage::{Bounds, Progress, lock};
+use crate::storage::{Bounds, Home, Progress, lock};
 
 /// Keeps the files of a guest, which does not run, as `storage` from now on. Whether anything changed.
 pub fn convert(host: &Host, name: &GuestName, storage: Storage, progress: &dyn Progress) -> Result<bool> {
@@ -36,15 +36,16 @@ pub(super) fn convert_locked(
 ) -> Result<bool> {
     let (layout, name) = (&host.layout, &applied.spec.name);
     let old = files::read(layout, name)?;
+    let home = Home::of_guest(layout, name);
     if old.storage() == storage {
-        driver::finish(layout, name, &old)?;
+        driver::finish(layout, &home, &old)?;
         return Ok(false);
     }
     let from = From::Guest {
-        home: &layout.guest_dir(name),
+        home: home.dir(),
         files: &old,
         is_live: false,
     };
     let bounds = Bounds::of(&applied.spec.limits, applied.xid);
-    driver::replace(layout, name, &old, &from, storage, &bounds, progress).map(|()| true)
+    driver::replace(layout, &home, &old, &from, storage, &bounds, progress).map(|()| true)
 }

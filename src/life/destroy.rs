@@ -6,7 +6,7 @@ use super::observe;
 use super::stop;
 use crate::error::{Error, Kind, Result};
 use crate::guest::GuestName;
-use crate::storage::snapshot;
+use crate::storage::{Home, snapshot};
 
 /// Takes a guest away for good. One that runs is refused.
 pub fn destroy(host: &Host, name: &GuestName) -> Result<()> {
@@ -28,7 +28,7 @@ pub(super) fn destroy_locked(host: &Host, name: &GuestName) -> Result<()> {
         );
     }
     // Before anything of it is gone.
-    let _unread = snapshot::all_unread(&host.layout, name)?;
+    let _unread = snapshot::all_unread(&Home::of_guest(&host.layout, name))?;
     stop::clear(host, &applied)?;
     build::undo(host, name)
 }

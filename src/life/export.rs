@@ -20,7 +20,8 @@ use crate::guest::{GuestName, HookMoment, Invalid};
 use crate::storage::archive::{self, FORMAT, Manifest, Written};
 use crate::storage::files::{self, Access};
 use crate::storage::snapshot::Label;
-use crate::storage::{Inside, Progress, snapshot};
+use crate::storage::still::Source;
+use crate::storage::{Home, Inside, Progress, snapshot};
 
 /// What of a guest is written.
 #[derive(Debug, Clone, Default)]
@@ -56,9 +57,22 @@ pub fn export(
         start: applied.start.clone(),
         spec,
     };
+    let volumes: Vec<String> = applied
+        .spec
+        .mounted_volumes()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if !volumes.is_empty() {
+        progress.warning(&format!(
+            "what is in the volumes of `{name}` is not in the archive ({}); `hostel volume export` writes it",
+            volumes.join(", ")
+        ));
+    }
+    let home = Home::of_guest(&host.layout, name);
     let base = what.since.as_ref();
     let base = base
-        .map(|label| snapshot::open(&host.layout, name, label).map(|held| (label, held)))
+        .map(|label| snapshot::open(&host.layout, &home, label).map(|held| (label, held)))
         .transpose()?;
     let mut write = |tree: &Inside| {
         if let Some((label, held)) = &base {
@@ -69,7 +83,7 @@ pub fn export(
         archive::write(tree, &manifest, to, progress)
     };
     if let Some(label) = &what.snapshot {
-        let held = snapshot::open(&host.layout, name, label)?;
+        let held = snapshot::open(&host.layout, &home, label)?;
         // It is held by itself: the guest may be started and stopped meanwhile.
         drop(lock);
         return write(&held.tree);
@@ -78,7 +92,8 @@ pub fn export(
         return write(&files::open_as(&host.layout, name, &kept, Access::Read)?);
     }
     run_hook(hooks, &applied, HookMoment::PreSnapshot)?;
-    let taken = snapshot::temporary(&host.layout, name, progress);
+    let source = Source::look(&host.layout, name);
+    let taken = source.and_then(|source| snapshot::temporary(&host.layout, &home, source, progress));
     // Also when it failed: the one undoes what the other has done.
     let taken = match (taken, run_hook(hooks, &applied, HookMoment::PostSnapshot)) {
         (Ok(taken), Ok(())) => taken,
@@ -110,9 +125,17 @@ pub fn to_file(
     hooks: &dyn HookRunner,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let path = target.path;
     // Before anything is made: of a guest that is not there, no file is.
     observe::applied(host, name)?;
+    into_file(target, &mut |to| export(host, name, what, to, hooks, progress))
+}
+
+/// What writes an archive.
+pub type Writing<'a> = dyn FnMut(&mut dyn Write) -> Result<Written> + 'a;
+
+/// Writes an archive into a file, which is there only when it is whole.
+pub fn into_file(target: Target<'_>, write: &mut Writing<'_>) -> Result<Written> {
+    let path = target.path;
     if !target.is_forced && path.symlink_metadata().is_ok() {
         return Err(
             Error::new(Kind::Exists, format!("`{}` is there already", path.display()))
@@ -131,7 +154,7 @@ pub fn to_file(
         .open(parent)
         .context(|| format!("make a file in `{}`", parent.display()))?;
     let copy = file.try_clone().context(|| "duplicate")?;
-    let written = to_stream(host, name, what, copy, target.compression, hooks, progress)?;
+    let written = into_stream(copy, target.compression, write)?;
     file.sync_all()
         .context(|| format!("write `{}`", path.display()))?;
     name_it(&file, parent, target)?;
@@ -225,9 +248,16 @@ pub fn to_stream(
     hooks: &dyn HookRunner,
     progress: &dyn Progress,
 ) -> Result<Written> {
+    into_stream(file, compression, &mut |to| {
+        export(host, name, what, to, hooks, progress)
+    })
+}
+
+/// Writes an archive, compressed, to an open file or pipe.
+pub fn into_stream(file: File, compression: Compression, write: &mut Writing<'_>) -> Result<Written> {
     let Some((tool, args)) = compression.command() else {
         let mut file = BufWriter::with_capacity(1 << 17, file);
-        let written = export(host, name, what, &mut file, hooks, progress)?;
+        let written = write(&mut file)?;
         file.flush().context(|| "write the archive")?;
         return Ok(written);
     };
@@ -235,7 +265,7 @@ pub fn to_stream(
     let exported = match child.stdin.take() {
         Some(input) => {
             let mut input = BufWriter::with_capacity(1 << 17, input);
-            export(host, name, what, &mut input, hooks, progress)
+            write(&mut input)
         }
         None => Err(Error::new(Kind::Internal, format!("`{tool}` has no input"))),
     };

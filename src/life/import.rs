@@ -14,7 +14,7 @@ use crate::storage::archive::{self, Archive};
 use crate::storage::driver::{self, From, How};
 use crate::storage::files::{self, Access, Files};
 use crate::storage::state::{self, Applied};
-use crate::storage::{Bounds, Progress, ids, image, lock, xid};
+use crate::storage::{Bounds, Home, Progress, ids, image, lock, xid};
 
 /// What is taken from an archive, and how.
 #[derive(Debug, Clone, Default)]
@@ -42,9 +42,9 @@ pub fn import_onto(host: &Host, archive: Archive, name: &GuestName, progress: &d
     let layout = &host.layout;
     image::sweep(layout)?;
     let kept = files::read(layout, name)?;
-    let home = layout.guest_dir(name);
+    let home = Home::of_guest(layout, name);
     let from = From::Guest {
-        home: &home,
+        home: home.dir(),
         files: &kept,
         // Its own files stay as they are until the new ones are whole.
         is_live: true,
@@ -63,7 +63,7 @@ pub fn import_onto(host: &Host, archive: Archive, name: &GuestName, progress: &d
         storage: kept.storage(),
         bounds: &bounds,
     };
-    driver::replace_changed(layout, name, &kept, &from, &how, &change, progress)
+    driver::replace_changed(layout, &home, &kept, &from, &how, &change, progress)
         .context(|| format!("import onto `{name}`"))
 }
 
@@ -156,11 +156,13 @@ fn spec_of(mut spec: Spec, options: &ImportOptions, progress: &dyn Progress) -> 
             left_out.push(field);
         }
     };
+    leave(!spec.volumes.is_empty(), "volumes");
     leave(!spec.mounts.is_empty(), "mounts");
     leave(options.address.is_none() && spec.net != Net::default(), "net");
     leave(!spec.caps.is_default(), "caps");
     leave(!spec.allow.is_empty(), "allow");
     leave(!spec.userns, "userns");
+    spec.volumes = BTreeMap::new();
     spec.mounts = Vec::new();
     if options.address.is_none() {
         spec.net = Net::default();

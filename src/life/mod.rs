@@ -44,6 +44,7 @@ pub mod sweep;
 mod tree;
 pub mod unify;
 pub mod users;
+pub mod volume;
 
 pub use command::Command;
 pub use context::Outcome;

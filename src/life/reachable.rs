@@ -29,7 +29,11 @@ pub(super) fn check(steps: &[Step]) -> Result<()> {
 }
 
 fn refuse(mount: &Mount) -> Result<()> {
-    let Ok(meta) = mount.source.metadata() else {
+    let Some(path) = mount.source.path() else {
+        // Below the state directory, which root alone can enter.
+        return Ok(());
+    };
+    let Ok(meta) = path.metadata() else {
         // It is missing: to open it says so.
         return Ok(());
     };
@@ -39,7 +43,7 @@ fn refuse(mount: &Mount) -> Result<()> {
         // Nobody on it is root. What its one user could give away is that user's own.
         return Ok(());
     }
-    let Ok(source) = mount.source.canonicalize() else {
+    let Ok(source) = path.canonicalize() else {
         // It is missing: to open it says so.
         return Ok(());
     };

@@ -6,7 +6,8 @@ use super::observe::{self, State};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, HookMoment};
 use crate::storage::snapshot::{self, Label, Snapshot};
-use crate::storage::{Bounds, Progress};
+use crate::storage::still::Source;
+use crate::storage::{Bounds, Home, Progress};
 
 /// What a snapshot has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,11 @@ pub fn snapshot(
 ) -> Result<Taken> {
     let _lock = super::lock(host, name)?;
     let applied = observe::applied(host, name)?;
-    let create = || snapshot::create(&host.layout, name, label, progress);
+    let home = Home::of_guest(&host.layout, name);
+    let create = || {
+        let source = Source::look(&host.layout, name)?;
+        snapshot::create(&host.layout, &home, source, label, progress)
+    };
     let label = if observe::status(host, name)?.state == State::Running {
         run_hook(hooks, &applied, HookMoment::PreSnapshot)?;
         // Also when it failed: the one undoes what the other has done.
@@ -41,7 +46,7 @@ pub fn snapshot(
         create()?
     };
     let removed = match keep {
-        Some(keep) => snapshot::retain(&host.layout, name, keep)?,
+        Some(keep) => snapshot::retain(&host.layout, &home, keep)?,
         None => Vec::new(),
     };
     Ok(Taken { label, removed })
@@ -50,13 +55,13 @@ pub fn snapshot(
 /// The snapshots of a guest, the oldest first.
 pub fn list(host: &Host, name: &GuestName) -> Result<Vec<Snapshot>> {
     observe::applied(host, name)?;
-    snapshot::list(&host.layout, name)
+    snapshot::list(&host.layout, &Home::of_guest(&host.layout, name))
 }
 
 /// Removes snapshots.
 pub fn remove(host: &Host, name: &GuestName, label: &Label) -> Result<()> {
     let _lock = super::lock(host, name)?;
-    snapshot::remove(&host.layout, name, label)
+    snapshot::remove(&host.layout, &Home::of_guest(&host.layout, name), label)
 }
 
 /// Makes the files of a guest, which does not run, those of a snapshot. What has changed since is lost.
@@ -68,5 +73,6 @@ pub fn rollback(host: &Host, name: &GuestName, label: &Label, progress: &dyn Pro
     }
     let applied = observe::applied(host, name)?;
     let bounds = Bounds::of(&applied.spec.limits, applied.xid);
-    snapshot::restore(&host.layout, name, label, &bounds, progress)
+    let home = Home::of_guest(&host.layout, name);
+    snapshot::restore(&host.layout, &home, label, &bounds, progress)
 }

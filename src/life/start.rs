@@ -13,7 +13,7 @@ use super::host::Host;
 use super::init_config::{self, InitConfig};
 use super::launch::{Running, launch};
 use super::masks::Ids;
-use super::{logs, masks, observe, stop};
+use super::{logs, masks, observe, stop, volume};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::start_of_image::StartOfImage;
 use crate::guest::{Allow, CapSet, Context, GuestName, HookMoment, Init, NetMode, Spec, Xid};
@@ -86,6 +86,8 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     let spec = &applied.spec;
     refuse(host, spec, applied.xid)?;
     xid::confirm(&host.layout, &spec.name, applied.xid, &ids::taken()?)?;
+    // Until it has them mounted.
+    let _uses = volume::use_all(host, spec)?;
     // Here, where links of the guest's tree cannot lead out of it; the process inside only opens them.
     let files = files::read(&host.layout, &spec.name)?;
     // They may have been taken away since they were set: quotas are a setting of the mount.

@@ -9,9 +9,9 @@ use super::host::Host;
 use super::launch::claim;
 use super::stop;
 use crate::error::{Error, Kind, Result};
-use crate::guest::{GuestName, Xid};
+use crate::guest::{GuestName, VolumeName, Xid};
 use crate::storage::lock::{self, Wait};
-use crate::storage::{driver, files, image, layer, state, unify, xid};
+use crate::storage::{Home, driver, files, image, layer, state, unify, volume, xid};
 use crate::sys::cgroup::Group;
 use crate::sys::netlink::Netlink;
 
@@ -39,6 +39,7 @@ pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
         ));
     }
     sweep_names(host, &mut note)?;
+    sweep_volumes(host, &mut note)?;
     if let Some(root) = host.existing_root()? {
         for name in root.groups()? {
             let Some(number) = number_of(&name) else { continue };
@@ -113,6 +114,44 @@ fn sweep_names(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
     Ok(())
 }
 
+/// What volumes that were being made, removed or changed have left.
+fn sweep_volumes(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
+    let layout = &host.layout;
+    let attempt = |name: &VolumeName| match lock::acquire_volume(layout, name, Wait::No) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(err) if err.kind() == Kind::Busy => Ok(None),
+        Err(err) => Err(err),
+    };
+    for name in volume::list(layout)? {
+        let Some(_lock) = attempt(&name)? else { continue };
+        let home = Home::of_volume(layout, &name);
+        // A guest that runs may have the old tree mounted, and keeps it.
+        if volume::read(layout, &name)?.is_some()
+            && driver::finish(layout, &home, &files::read_in(home.dir())?)?
+        {
+            note(format!("what was in the volume `{name}` before it was changed"));
+        }
+    }
+    for name in volume::sweep_numbers(layout, &|name| Ok(attempt(name)?.is_none()))? {
+        note(format!("number of the volume `{name}`, which is not there"));
+    }
+    let Ok(entries) = std::fs::read_dir(layout.locks()) else {
+        return Ok(());
+    };
+    let names = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix("volume:")?.parse().ok()
+    });
+    for name in names.collect::<Vec<VolumeName>>() {
+        if let Some(lock) = attempt(&name)?
+            && volume::read(layout, &name)?.is_none()
+        {
+            lock.remove_volume(layout, &name)?;
+        }
+    }
+    Ok(())
+}
+
 /// Files without a specification: a build or a destroy that was killed.
 fn sweep_builds(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(host.layout.guests()) else {
@@ -135,7 +174,11 @@ fn sweep_builds(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
             super::build::undo(host, &name)?;
             lock.remove(&host.layout, &name)?;
             note(format!("unfinished guest `{name}`"));
-        } else if driver::finish(&host.layout, &name, &files::read(&host.layout, &name)?)? {
+        } else if driver::finish(
+            &host.layout,
+            &Home::of_guest(&host.layout, &name),
+            &files::read(&host.layout, &name)?,
+        )? {
             note(format!("files of `{name}` from before it was converted"));
         }
     }

@@ -261,9 +261,9 @@ fn effect(path: &str) -> Effect {
     let field = path.split('.').next().unwrap_or(path);
     match field {
         "image" | "packages" => Effect::Rebuild,
-        "limits" | "files" | "autostart" | "depends" | "health" | "hooks" | "stop" | "secret_env" => {
-            Effect::Live
-        }
+        "volumes" if path.ends_with(".storage") => Effect::Restart,
+        "volumes" | "limits" | "files" | "autostart" | "depends" | "health" | "hooks" | "stop"
+        | "secret_env" => Effect::Live,
         _ => Effect::Restart,
     }
 }

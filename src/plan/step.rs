@@ -167,15 +167,10 @@ impl fmt::Display for Step {
                 )
             }
             Step::OpenImage(path) => write!(f, "mount root `{}`", path.display()),
-            Step::OpenMount(mount) => write!(f, "open `{}`", mount.source.display()),
+            Step::OpenMount(mount) => write!(f, "open `{}`", mount.source),
             Step::MapOwner(_, mount, _) => match &mount.owner {
-                Some(owner) => write!(
-                    f,
-                    "show the owner of `{}` as user {}",
-                    mount.source.display(),
-                    owner.uid
-                ),
-                None => write!(f, "show the owner of `{}`", mount.source.display()),
+                Some(owner) => write!(f, "show the owner of `{}` as user {}", mount.source, owner.uid),
+                None => write!(f, "show the owner of `{}`", mount.source),
             },
             Step::Clone(isolate) => {
                 let words = isolate.words();
@@ -221,7 +216,7 @@ impl fmt::Display for Step {
                 write!(
                     f,
                     "mount `{}` on `{}`{readonly}",
-                    mount.source.display(),
+                    mount.source,
                     mount.target.display()
                 )
             }

@@ -384,13 +384,13 @@ pub fn is_held(layout: &Layout, home: &Path, files: &Files, bounds: &Bounds) -> 
     })
 }
 
-/// Takes away what is kept of the projects of a number whose files are gone.
-pub fn forget(layout: &Layout, xid: Xid) -> Result<()> {
+/// Takes away what is kept of the 65,536 projects from `first` on, whose files are gone.
+pub fn forget(layout: &Layout, first: u32) -> Result<()> {
     let root = open(layout.root())?;
     if !quota::are_projects_enforced(&root) {
         return Ok(());
     }
-    let (first, last) = (xid.id_base(), xid.id_base() | 0xffff);
+    let last = first | 0xffff;
     let mut from = first;
     while let Some(project) = quota::next(&root, from).context(|| "read a quota")? {
         if project.id > last {

@@ -36,13 +36,10 @@ pub fn fill(inside: &Inside, spec: &Spec, progress: &dyn Progress) -> Result<()>
 /// source that is missing is left to the start, which names it.
 pub fn make_targets(inside: &Inside, spec: &Spec) -> Result<()> {
     for mount in &spec.mounts {
-        let Ok(source) = fs::metadata(&mount.source) else {
-            continue;
-        };
-        let kind = if source.is_dir() {
-            inside::Kind::Dir
-        } else {
-            inside::Kind::File
+        let kind = match mount.source.path().map(fs::metadata) {
+            Some(Err(_)) => continue,
+            Some(Ok(source)) if !source.is_dir() => inside::Kind::File,
+            Some(Ok(_)) | None => inside::Kind::Dir,
         };
         inside.open_target(mount.target.as_path(), kind)?;
     }

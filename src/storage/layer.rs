@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::files::{self, Below, Files};
-use super::{Bounds, Layout, bounds, scratch};
+use super::{Bounds, Home, Layout, bounds, scratch};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::{GuestName, Invalid, serde_as_text};
 
@@ -157,7 +157,7 @@ pub(super) fn homes(layout: &Layout) -> Result<Vec<PathBuf>> {
 
 /// Those of one guest, its own first.
 pub(super) fn homes_of(layout: &Layout, name: &GuestName) -> Vec<PathBuf> {
-    let snapshots = fs::read_dir(layout.snapshots(name))
+    let snapshots = fs::read_dir(Home::of_guest(layout, name).snapshots())
         .into_iter()
         .flatten()
         .flatten();

@@ -8,6 +8,8 @@
 //! layers/ID/                one layer of overlay guests (layer.rs)
 //! store/                    the content that layers of several guests share (unify/store.rs)
 //! images/KEY/rootfs/        a prepared image, shared by the guests made from it (may be a link)
+//! volumes/NAME/             a volume: volume.json (volume.rs), and the rest as a guest's
+//! volume-number/N -> NAME   whose project numbers begin with which (volume.rs)
 //! xid/N -> NAME             who has which context id (xid.rs)
 //! lock/NAME                 one command a guest at a time (lock.rs)
 //! flows/ID/                 the journal of a workflow's run, and its lock (flow.rs)
@@ -20,7 +22,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Xid};
+use crate::guest::{GuestName, VolumeName, Xid};
 
 /// The state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,9 +78,24 @@ impl Layout {
         self.guest_dir(name).join("files.json")
     }
 
-    /// The guest's snapshots.
-    pub fn snapshots(&self, name: &GuestName) -> PathBuf {
-        self.guest_dir(name).join("snapshots")
+    /// All volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// What belongs to one volume.
+    pub fn volume_dir(&self, name: &VolumeName) -> PathBuf {
+        self.volumes().join(name.as_str())
+    }
+
+    /// The volume's lock file. No guest is called so.
+    pub fn volume_lock(&self, name: &VolumeName) -> PathBuf {
+        self.locks().join(format!("volume:{name}"))
+    }
+
+    /// Which numbers volumes have.
+    pub fn volume_numbers(&self) -> PathBuf {
+        self.root.join("volume-number")
     }
 
     /// Layers of overlay guests.

@@ -1,4 +1,4 @@
-//! One command a guest at a time: `flock(2)` on `lock/NAME`.
+//! One command a guest at a time: `flock(2)` on `lock/NAME`; the same for a volume, which guests that start share.
 //!
 //! The kernel releases the lock when its holder dies, however it dies, so there is no stale lock to clean up.
 //! The descriptor is close-on-exec: neither a guest's init nor a hook keeps the lock by inheriting it.
@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::Layout;
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Span};
+use crate::guest::{GuestName, Span, VolumeName};
 use crate::sys;
 
 /// Whether a command waits for another one that works on the same guest.
@@ -29,7 +29,7 @@ pub enum Wait {
 /// How long a wait stays silent.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// The right to change one guest. Dropping it, or dying, gives it up.
+/// The right to change one guest, or one volume. Dropping it, or dying, gives it up.
 #[derive(Debug)]
 pub struct GuestLock {
     file: Flock<File>,
@@ -47,17 +47,41 @@ pub fn acquire_telling(
     wait: Wait,
     tell: &mut dyn FnMut(&str),
 ) -> Result<GuestLock> {
-    let path = layout.lock(name);
-    let file = once_free(&path, name, wait, tell, || try_lock(&path))?;
+    exclusive(&layout.lock(name), name.as_str(), wait, tell)
+}
+
+/// Locks a volume, to change it. Whoever holds locks of guests too has taken those first, in the order of their names.
+pub fn acquire_volume(layout: &Layout, name: &VolumeName, wait: Wait) -> Result<GuestLock> {
+    exclusive(&layout.volume_lock(name), name.as_str(), wait, &mut |_| {})
+}
+
+fn exclusive(path: &Path, name: &str, wait: Wait, tell: &mut dyn FnMut(&str)) -> Result<GuestLock> {
+    let file = once_free(path, name, wait, tell, || try_lock(path))?;
     let mut lock = GuestLock { file };
-    lock.sign(&path)?;
+    lock.sign(path)?;
     Ok(lock)
+}
+
+/// The right to use a volume as it is: several have it at once, and nobody changes it meanwhile.
+#[derive(Debug)]
+pub struct Use {
+    _file: Flock<File>,
+}
+
+/// Keeps a volume from being changed.
+pub fn use_volume(layout: &Layout, name: &VolumeName, wait: Wait) -> Result<Use> {
+    let path = layout.volume_lock(name);
+    let how = FlockArg::LockSharedNonblock;
+    let file = once_free(&path, name.as_str(), wait, &mut |_| {}, || {
+        try_lock_as(&path, how)
+    })?;
+    Ok(Use { _file: file })
 }
 
 /// Asks `attempt` until it has something, for as long as `wait` allows.
 fn once_free<T>(
     path: &Path,
-    name: &GuestName,
+    name: &str,
     wait: Wait,
     tell: &mut dyn FnMut(&str),
     attempt: impl Fn() -> Result<Option<T>>,
@@ -98,7 +122,7 @@ pub fn is_free(layout: &Layout, name: &GuestName) -> Result<bool> {
 /// killed works on until the last of its processes is gone: what it was about to start shows until then.
 pub fn settle(layout: &Layout, name: &GuestName, wait: Wait) -> Result<()> {
     let path = layout.lock(name);
-    once_free(&path, name, wait, &mut |_| {}, || {
+    once_free(&path, name.as_str(), wait, &mut |_| {}, || {
         // Not made here: a guest that is being destroyed must not get its lock's file back.
         let file = match OpenOptions::new()
             .read(true)
@@ -134,10 +158,20 @@ impl GuestLock {
         let path = layout.lock(name);
         fs::remove_file(&path).context(|| format!("remove `{}`", path.display()))
     }
+
+    /// The same for a volume that is gone.
+    pub fn remove_volume(self, layout: &Layout, name: &VolumeName) -> Result<()> {
+        let path = layout.volume_lock(name);
+        fs::remove_file(&path).context(|| format!("remove `{}`", path.display()))
+    }
 }
 
 /// Locks the file at `path`, made when missing, if nobody else has.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
+    try_lock_as(path, FlockArg::LockExclusiveNonblock)
+}
+
+fn try_lock_as(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -148,7 +182,7 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path)
             .context(|| format!("open lock `{}`", path.display()))?;
-        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        let file = match Flock::lock(file, how) {
             Ok(file) => file,
             Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
             Err((_, Errno::EINTR)) => continue,
@@ -163,7 +197,7 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
     }
 }
 
-fn busy(path: &Path, name: &GuestName) -> Error {
+fn busy(path: &Path, name: &str) -> Error {
     Error::new(Kind::Busy, format!("{} works on `{name}`", holder(path)))
         .with_hint("wait for it, or end it: whatever it was doing is undone or resumed by the next command")
 }

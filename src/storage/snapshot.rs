@@ -1,6 +1,6 @@
-//! Snapshots of a guest's files: `guests/NAME/snapshots/LABEL`, laid out as a guest's directory.
+//! Snapshots of the files of a guest or volume: `snapshots/LABEL` in its directory, laid out as that is.
 //!
-//! A snapshot is kept as the guest's files are, so it costs what a clone costs. It goes with the guest.
+//! A snapshot is kept as the files are, so it costs what a clone costs. It goes with the guest or volume.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
@@ -19,9 +19,9 @@ use super::driver::{self, From, Job};
 use super::files::{self, Access, Files};
 use super::scratch::Scratch;
 use super::still::Source;
-use super::{Bounds, Inside, Layout, Progress, layer, state, tree};
+use super::{Bounds, Home, Inside, Layout, Progress, layer, state, tree};
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Invalid, Storage, serde_as_text};
+use crate::guest::{Invalid, Storage, serde_as_text};
 
 /// The name of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,14 +92,15 @@ struct Written {
     created: String,
 }
 
-/// Takes a snapshot. The caller holds the guest's lock; the guest may run.
+/// Takes a snapshot. The caller holds the lock of what it is of; `source` is who may write there meanwhile.
 pub fn create(
     layout: &Layout,
-    name: &GuestName,
+    home: &Home,
+    mut source: Source,
     label: Option<&Label>,
     progress: &dyn Progress,
 ) -> Result<Label> {
-    let dir = layout.snapshots(name);
+    let dir = home.snapshots();
     let now = OffsetDateTime::now_utc();
     let label = match label {
         Some(label) => label.clone(),
@@ -108,25 +109,24 @@ pub fn create(
     let place = dir.join(label.as_str());
     if fs::symlink_metadata(&place).is_ok() {
         return Err(
-            Error::new(Kind::Exists, format!("`{name}` has a snapshot `{label}` already"))
+            Error::new(Kind::Exists, format!("`{home}` has a snapshot `{label}` already"))
                 .with_hint("take another name, or none"),
         );
     }
-    let mut source = Source::look(layout, name)?;
-    let kept = files::read(layout, name)?;
+    let kept = files::read_in(home.dir())?;
     let driver = driver::choose(layout, Some(kept.storage()), &Bounds::NONE)?;
     let scratch = Scratch::new(layout)?;
     let made = scratch.path().join(label.as_str());
     make_dir(&made)?;
     source.keep_still(&kept, kept.storage())?;
     let from = From::Guest {
-        home: &layout.guest_dir(name),
+        home: home.dir(),
         files: &kept,
         is_live: source.is_running(),
     };
     let done = driver.make(&Job {
         layout,
-        name,
+        name: home.name(),
         from: &from,
         place: &made,
         bounds: &Bounds::NONE,
@@ -161,15 +161,15 @@ pub struct Held {
 }
 
 /// Opens a snapshot.
-pub fn open(layout: &Layout, name: &GuestName, label: &Label) -> Result<Held> {
-    let place = place(layout, name, label)?;
+pub fn open(layout: &Layout, home: &Home, label: &Label) -> Result<Held> {
+    let place = place(home, label)?;
     let opened = File::open(&place).context(|| format!("open `{}`", place.display()))?;
     let lock = Flock::lock(opened, FlockArg::LockSharedNonblock)
         .map_err(|(_, errno)| Error::os(format!("lock `{}`", place.display()), errno))?;
     // It may have gone between the two.
-    self::place(layout, name, label)?;
+    self::place(home, label)?;
     let files = files::read_in(&place)?;
-    let tree = files::open_in(layout, &place, &files, name.as_str(), Access::Read)?;
+    let tree = files::open_in(layout, &place, &files, home.name(), Access::Read)?;
     Ok(Held { tree, _lock: lock })
 }
 
@@ -187,28 +187,32 @@ fn unread(place: &Path, label: &str) -> Result<Flock<File>> {
     }
 }
 
-/// Refuses while one of the guest's snapshots is read; until what is given is dropped, none can be.
-pub fn all_unread(layout: &Layout, name: &GuestName) -> Result<Vec<Flock<File>>> {
-    labels(layout, name)?
+/// Refuses while one of the snapshots is read; until what is given is dropped, none can be.
+pub fn all_unread(home: &Home) -> Result<Vec<Flock<File>>> {
+    labels(home)?
         .iter()
-        .map(|label| unread(&layout.snapshots(name).join(label.as_str()), label.as_str()))
+        .map(|label| unread(&home.snapshots().join(label.as_str()), label.as_str()))
         .collect()
 }
 
 /// A snapshot that nobody sees, gone when it is dropped or its process dies.
 pub struct Temporary<'a> {
     layout: &'a Layout,
-    name: GuestName,
+    name: String,
     place: PathBuf,
     files: Files,
     scratch: Option<Scratch>,
     holds: Vec<layer::Hold>,
 }
 
-/// Takes a snapshot for a moment. The caller holds the guest's lock; the guest may run.
-pub fn temporary<'a>(layout: &'a Layout, name: &GuestName, progress: &dyn Progress) -> Result<Temporary<'a>> {
-    let mut source = Source::look(layout, name)?;
-    let kept = files::read(layout, name)?;
+/// Takes a snapshot for a moment, as [`create`].
+pub fn temporary<'a>(
+    layout: &'a Layout,
+    home: &Home,
+    mut source: Source,
+    progress: &dyn Progress,
+) -> Result<Temporary<'a>> {
+    let kept = files::read_in(home.dir())?;
     let driver = driver::choose(layout, Some(kept.storage()), &Bounds::NONE)?;
     let scratch = Scratch::new(layout)?;
     let place = scratch.path().join("snapshot");
@@ -216,9 +220,9 @@ pub fn temporary<'a>(layout: &'a Layout, name: &GuestName, progress: &dyn Progre
     source.keep_still(&kept, kept.storage())?;
     let made = driver.make(&Job {
         layout,
-        name,
+        name: home.name(),
         from: &From::Guest {
-            home: &layout.guest_dir(name),
+            home: home.dir(),
             files: &kept,
             is_live: source.is_running(),
         },
@@ -228,7 +232,7 @@ pub fn temporary<'a>(layout: &'a Layout, name: &GuestName, progress: &dyn Progre
     })?;
     Ok(Temporary {
         layout,
-        name: name.clone(),
+        name: home.name().to_owned(),
         place,
         files: made.files,
         scratch: Some(scratch),
@@ -239,13 +243,7 @@ pub fn temporary<'a>(layout: &'a Layout, name: &GuestName, progress: &dyn Progre
 impl Temporary<'_> {
     /// Its tree, to be looked at.
     pub fn open(&self) -> Result<Inside> {
-        files::open_in(
-            self.layout,
-            &self.place,
-            &self.files,
-            self.name.as_str(),
-            Access::Read,
-        )
+        files::open_in(self.layout, &self.place, &self.files, &self.name, Access::Read)
     }
 }
 
@@ -277,11 +275,11 @@ fn make_dir(path: &Path) -> Result<()> {
         .context(|| format!("make `{}`", path.display()))
 }
 
-/// The guest's snapshots, the oldest first.
-pub fn list(layout: &Layout, name: &GuestName) -> Result<Vec<Snapshot>> {
+/// The snapshots, the oldest first.
+pub fn list(layout: &Layout, home: &Home) -> Result<Vec<Snapshot>> {
     let mut found = Vec::new();
-    for label in labels(layout, name)? {
-        let place = layout.snapshots(name).join(label.as_str());
+    for label in labels(home)? {
+        let place = home.snapshots().join(label.as_str());
         let path = place.join("snapshot.json");
         let text = match fs::read(&path) {
             // Removed meanwhile.
@@ -307,8 +305,13 @@ pub fn list(layout: &Layout, name: &GuestName) -> Result<Vec<Snapshot>> {
     Ok(found)
 }
 
-fn labels(layout: &Layout, name: &GuestName) -> Result<Vec<Label>> {
-    let dir = layout.snapshots(name);
+/// How many there are.
+pub fn count(home: &Home) -> Result<usize> {
+    labels(home).map(|labels| labels.len())
+}
+
+fn labels(home: &Home) -> Result<Vec<Label>> {
+    let dir = home.snapshots();
     let entries = match fs::read_dir(&dir) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.context(|| format!("list `{}`", dir.display()))?,
@@ -322,20 +325,20 @@ fn labels(layout: &Layout, name: &GuestName) -> Result<Vec<Label>> {
 }
 
 /// Where a snapshot is.
-fn place(layout: &Layout, name: &GuestName, label: &Label) -> Result<PathBuf> {
-    let place = layout.snapshots(name).join(label.as_str());
+fn place(home: &Home, label: &Label) -> Result<PathBuf> {
+    let place = home.snapshots().join(label.as_str());
     if place.is_dir() {
         return Ok(place);
     }
     Err(
-        Error::new(Kind::NotFound, format!("`{name}` has no snapshot `{label}`"))
-            .with_hint(format!("`hostel snapshots {name}` lists them")),
+        Error::new(Kind::NotFound, format!("`{home}` has no snapshot `{label}`"))
+            .with_hint(format!("`{}` lists them", home.listing())),
     )
 }
 
-/// Removes a snapshot. The caller holds the guest's lock.
-pub fn remove(layout: &Layout, name: &GuestName, label: &Label) -> Result<()> {
-    let place = place(layout, name, label)?;
+/// Removes a snapshot. The caller holds the lock of what it is of.
+pub fn remove(layout: &Layout, home: &Home, label: &Label) -> Result<()> {
+    let place = place(home, label)?;
     let _lock = unread(&place, label.as_str())?;
     let layers: Vec<_> = match files::read_in(&place)? {
         Files::Overlay(stack) => stack.layers().collect(),
@@ -349,37 +352,37 @@ pub fn remove(layout: &Layout, name: &GuestName, label: &Label) -> Result<()> {
     layer::remove_unused(layout, layers).map(drop)
 }
 
-/// Removes the oldest snapshots but for `keep`. Gives those that it has removed. The caller holds the guest's lock.
-pub fn retain(layout: &Layout, name: &GuestName, keep: usize) -> Result<Vec<Label>> {
-    let all = list(layout, name)?;
+/// Removes the oldest snapshots but for `keep`. Gives those that it has removed. The caller holds the lock of what it is of.
+pub fn retain(layout: &Layout, home: &Home, keep: usize) -> Result<Vec<Label>> {
+    let all = list(layout, home)?;
     let many = all.len().saturating_sub(keep);
     let old: Vec<Label> = all
         .into_iter()
         .take(many)
         .map(|snapshot| snapshot.label)
         .collect();
-    old.iter().try_for_each(|label| remove(layout, name, label))?;
+    old.iter().try_for_each(|label| remove(layout, home, label))?;
     Ok(old)
 }
 
-/// Makes the guest's files those of a snapshot. The caller holds the guest's lock, and the guest does not run.
-/// Its files are kept within `bounds` then too.
+/// Makes the files those of a snapshot. The caller holds the lock of what it is of, and nobody uses it. They are kept
+/// within `bounds` then too.
 pub fn restore(
     layout: &Layout,
-    name: &GuestName,
+    home: &Home,
     label: &Label,
     bounds: &Bounds,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let place = place(layout, name, label)?;
+    let place = place(home, label)?;
     let kept = files::read_in(&place)?;
-    let old = files::read(layout, name)?;
+    let old = files::read_in(home.dir())?;
     let from = From::Guest {
         home: &place,
         files: &kept,
         is_live: false,
     };
-    driver::replace(layout, name, &old, &from, old.storage(), bounds, progress)
+    driver::replace(layout, home, &old, &from, old.storage(), bounds, progress)
 }
 
 #[cfg(test)]

@@ -18,11 +18,10 @@ use crate::sys::{clone, file, pidfd};
 /// A process in uninterruptible sleep freezes when it wakes.
 const FREEZE: Duration = Duration::from_secs(10);
 
-/// A guest whose lock the caller holds, and which does nothing but what it does itself.
+/// Guests whose locks the caller holds, and which do nothing but what they do themselves.
 pub struct Source {
-    name: GuestName,
-    running: Option<Group>,
-    still: Option<Still>,
+    running: Vec<(GuestName, Group)>,
+    still: Vec<Still>,
 }
 
 /// Keeps the processes of a guest, if it runs, from running until the value is dropped. The caller holds its lock.
@@ -34,32 +33,51 @@ pub fn hold(layout: &Layout, name: &GuestName) -> Result<Source> {
 
 impl Source {
     /// Looks whether it runs.
-    pub(super) fn look(layout: &Layout, name: &GuestName) -> Result<Self> {
+    pub fn look(layout: &Layout, name: &GuestName) -> Result<Self> {
+        Self::of_all(layout, std::iter::once(name))
+    }
+
+    /// Looks which of them run: those that share a volume.
+    pub fn of_all<'a>(layout: &Layout, names: impl IntoIterator<Item = &'a GuestName>) -> Result<Self> {
+        let mut found = Vec::new();
+        for name in names {
+            if let Some(group) = running(layout, name)? {
+                found.push((name.clone(), group));
+            }
+        }
         Ok(Self {
-            name: name.clone(),
-            running: running(layout, name)?,
-            still: None,
+            running: found,
+            still: Vec::new(),
         })
     }
 
-    /// Whether it runs.
+    /// Whether one runs.
     pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
+        !self.running.is_empty()
     }
 
-    /// Keeps its processes from running until this value is dropped, however that comes about, where that is needed to
+    /// Keeps their processes from running until this value is dropped, however that comes about, where that is needed to
     /// make files of the one kind from those of the other.
-    pub(super) fn keep_still(&mut self, from: &Files, to: Storage) -> Result<()> {
+    pub fn keep_still(&mut self, from: &Files, to: Storage) -> Result<()> {
         if (from.storage(), to) == (Storage::Btrfs, Storage::Btrfs) {
             return Ok(());
         }
-        if let Some(group) = &self.running
-            && !group.is_frozen()?
-        {
-            let still = Still::begin(group).context(|| format!("hold `{}` still", self.name))?;
-            self.still = Some(still);
+        for (name, group) in &self.running {
+            if !group.is_frozen()? {
+                let still = Still::begin(group).context(|| format!("hold `{name}` still"))?;
+                self.still.push(still);
+            }
         }
         Ok(())
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // The last first: each of those processes has a copy of the pipes of those before it, and would keep them waiting.
+        while let Some(still) = self.still.pop() {
+            drop(still);
+        }
     }
 }
 

@@ -55,6 +55,7 @@ mod stop;
 mod test;
 mod unify;
 mod version;
+mod volume;
 
 /// Every verb has its file here or, when it needs a kernel and root, in tests/privileged; every file is run.
 #[test]

@@ -34,6 +34,7 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => import_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => import_of_changes_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => snapshot_and_rollback_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => verbs_of_volumes_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => unify_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => unify_undo_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_attaching_is_fenced,
@@ -394,6 +395,88 @@ fn snapshot_and_rollback_can_be_killed(world: &World) {
         world.hostel(["gc"]).ok();
         assert_eq!(layers(world), Vec::<PathBuf>::new());
     }
+}
+
+/// `create`, `snapshot`, `rollback`, `clone` and `rm` of a volume, each killed: it is there whole or not at all.
+fn verbs_of_volumes_can_be_killed(world: &World) {
+    let volumes = || world.hostel(["volume", "ls", "--quiet"]).ok().stdout;
+    let file = |name: &str| world.root.join("volumes").join(name).join("rootfs/file");
+    let read = |name: &str| fs::read_to_string(file(name)).unwrap();
+    // What a killed command has left is taken away by the next that makes something, or by `gc`.
+    let tidy = |names: &[&str]| {
+        world.hostel(["gc"]).ok();
+        let count = |dir: &str| fs::read_dir(world.root.join(dir)).map_or(0, Iterator::count);
+        assert_eq!((count("volumes"), count("volume-number"), count("tmp")), (names.len(), names.len(), 0));
+    };
+    Crash::new(world).at_most(12).everywhere(
+        &["volume", "create", "data", "--storage", "dir"],
+        || {},
+        || {
+            if volumes().is_empty() {
+                tidy(&[]);
+                world.hostel(["volume", "create", "data"]).ok();
+            }
+            tidy(&["data"]);
+            fs::write(file("data"), "x").unwrap();
+            world.hostel(["volume", "rm", "data"]).ok();
+        },
+    );
+    world.hostel(["volume", "create", "data", "--storage", "dir"]).ok();
+    fs::write(file("data"), "one").unwrap();
+    Crash::new(world).at_most(12).everywhere(
+        &["volume", "snapshot", "data", "--name", "one"],
+        || {},
+        || {
+            let again = world.hostel(["volume", "snapshot", "data", "--name", "one"]).run();
+            assert!(again.status == 0 || again.stderr.contains("already"), "{again}");
+            fs::write(file("data"), "two").unwrap();
+            world.hostel(["volume", "rollback", "data", "one"]).ok();
+            assert_eq!(read("data"), "one");
+            world.hostel(["volume", "snapshots", "data", "--remove", "one"]).ok();
+            tidy(&["data"]);
+        },
+    );
+    world.hostel(["volume", "snapshot", "data", "--name", "one"]).ok();
+    Crash::new(world).at_most(12).everywhere(
+        &["volume", "rollback", "data", "one"],
+        || fs::write(file("data"), "two").unwrap(),
+        || {
+            // The old or the new, whole.
+            assert!(["one", "two"].contains(&read("data").as_str()));
+            world.hostel(["volume", "rollback", "data", "one"]).ok();
+            assert_eq!(read("data"), "one");
+            tidy(&["data"]);
+        },
+    );
+    Crash::new(world).at_most(12).everywhere(
+        &["volume", "clone", "data", "copy"],
+        || {},
+        || {
+            if !volumes().contains("copy") {
+                tidy(&["data"]);
+                world.hostel(["volume", "clone", "data", "copy"]).ok();
+            }
+            assert_eq!((read("data"), read("copy")), ("one".into(), "one".into()));
+            world.hostel(["volume", "rm", "copy"]).ok();
+        },
+    );
+    Crash::new(world).at_most(12).everywhere(
+        &["volume", "rm", "copy"],
+        || {
+            if !volumes().contains("copy") {
+                world.hostel(["volume", "clone", "data", "copy"]).ok();
+            }
+        },
+        || {
+            if volumes().contains("copy") {
+                assert_eq!(read("copy"), "one");
+                world.hostel(["volume", "rm", "copy"]).ok();
+            }
+            tidy(&["data"]);
+        },
+    );
+    world.hostel(["volume", "rm", "data"]).ok();
+    tidy(&[]);
 }
 
 fn convert_can_be_killed(world: &World) {

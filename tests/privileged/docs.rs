@@ -44,6 +44,7 @@ pages! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => templates = "howto/templates.md",
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] within 120 => test = "howto/test.md",
     [Root, Cgroup2, Bpf, Verb("unify"), Busybox] within 120 => unify = "howto/unify.md",
+    [Root, Cgroup2, Bpf, Verb("volume"), Busybox, Filesystem("ext4")] within 120 => volumes = "howto/volumes.md",
     [Root, Cgroup2, Bpf, Verb("flow"), Busybox] within 120 => workflows = "howto/workflows.md",
 }
 

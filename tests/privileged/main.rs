@@ -82,6 +82,7 @@ files! {
     terminal,
     unify,
     userns,
+    volumes,
     waiting,
 }
 

@@ -50,6 +50,7 @@ pub(crate) mod stop;
 pub(crate) mod test;
 pub(crate) mod unify;
 pub(crate) mod version;
+pub(crate) mod volume;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

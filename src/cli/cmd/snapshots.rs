@@ -10,7 +10,7 @@ use crate::cli::output::table::{Align, Table};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::life::{Host, snapshot};
-use crate::storage::snapshot::Label;
+use crate::storage::snapshot::{Label, Snapshot as Taken};
 
 /// List the snapshots of a guest, or remove some
 ///
@@ -45,28 +45,33 @@ impl Verb for Snapshots {
             return Ok(Exit::Success);
         }
         let all = snapshot::list(&host, name)?;
-        if self.json {
-            session.json(&all)?;
-            return Ok(Exit::Success);
-        }
-        let mut table = Table::new(&[
-            ("SNAPSHOT", Align::Left),
-            ("CREATED", Align::Left),
-            ("STORAGE", Align::Left),
-            ("SIZE", Align::Right),
-        ]);
-        for snapshot in &all {
-            // Without the fractions of a second.
-            let created = snapshot.created.get(..19).unwrap_or(&snapshot.created);
-            table.row(vec![
-                snapshot.label.as_str().into(),
-                format!("{created}Z").into(),
-                snapshot.storage.name().into(),
-                human::bytes(snapshot.size).into(),
-            ]);
-        }
-        let text = table.render(session.paint);
-        session.print(&text)?;
-        Ok(Exit::Success)
+        print(session, &all, self.json)
     }
+}
+
+/// Prints snapshots, of a guest or of a volume.
+pub(super) fn print(session: &mut Session, all: &[Taken], is_json: bool) -> Result<Exit> {
+    if is_json {
+        session.json(&all)?;
+        return Ok(Exit::Success);
+    }
+    let mut table = Table::new(&[
+        ("SNAPSHOT", Align::Left),
+        ("CREATED", Align::Left),
+        ("STORAGE", Align::Left),
+        ("SIZE", Align::Right),
+    ]);
+    for snapshot in all {
+        // Without the fractions of a second.
+        let created = snapshot.created.get(..19).unwrap_or(&snapshot.created);
+        table.row(vec![
+            snapshot.label.as_str().into(),
+            format!("{created}Z").into(),
+            snapshot.storage.name().into(),
+            human::bytes(snapshot.size).into(),
+        ]);
+    }
+    let text = table.render(session.paint);
+    session.print(&text)?;
+    Ok(Exit::Success)
 }

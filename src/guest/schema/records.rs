@@ -2,7 +2,7 @@
 
 use super::scalars as s;
 use super::{Field, Record, Type};
-use crate::guest::{Allow, Storage};
+use crate::guest::{Allow, Storage, Volume};
 
 /// A field that may be left out; builders below change what differs.
 pub(crate) const fn field(name: &'static str, kind: Type, doc: &'static str, example: &'static str) -> Field {
@@ -59,7 +59,8 @@ record!(GUEST, "guest", "A complete Linux server.", [
     field("allow", Type::List(&Type::Enum(Allow::NAMES)), "What of its confinement is loosened, by name; `hostel doc allow` tells what each word opens and risks.", "{ \"keyring\", \"ptrace\" }"),
     field("userns", Type::Bool, "Whether its user ids are its own. With `false` its root is the host's root, with the default capabilities at most; `hostel doc userns` tells what that risks.", "false").default("true"),
     field("no_new_privs", Type::Bool, "No program in it gains a right by being executed (PR_SET_NO_NEW_PRIVS): `su`, `sudo`, `ping` with file capabilities do not work.", "true").default("false"),
-    field("mounts", Type::List(&Type::Record(&MOUNT)), "Host data that it sees.", "{ { source = \"/srv/web\", target = \"/var/www\", readonly = true } }"),
+    field("volumes", Type::Map(&s::VOLUME, &Type::Short("size", &VOLUME)), "Volumes that are made when they are not there, by their names. They belong to no guest: `mounts` shows them to it and to others, and `hostel volume rm` alone removes them.", "{ data = { size = \"2G\" } }"),
+    field("mounts", Type::List(&Type::Record(&MOUNT)), "Host data and volumes that it sees.", "{ { source = \"/srv/web\", target = \"/var/www\", readonly = true } }"),
     field("files", Type::Map(&s::GUEST_PATH, &Type::Short("content", &FILE)), "Files written into it, by their path inside.", "{ [\"/etc/motd\"] = \"hello\\n\" }"),
     field("env", Type::Map(&s::ENV_NAME, &Type::Secret(&s::TEXT)), "The environment of its init or services.", "{ LANG = \"C.UTF-8\", DB_PASSWORD = secret \"web/db\" }"),
     field("init", Type::Scalar(&s::INIT), "Its own init by its path inside, or `hostel` for hostel's own, which runs `services`.", "\"/sbin/init\"").default("\"hostel\""),
@@ -232,8 +233,37 @@ record!(
     ]
 );
 
-record!(MOUNT, "mount", "A directory or file of the host that a guest sees.", [
-    field("source", Type::Scalar(&s::HOST_PATH), "What: a path of the host.", "\"/srv/web\"").required(),
+record!(
+    VOLUME,
+    "volume",
+    "Data with a name, which outlives the guests that mount it.",
+    [
+        field(
+            "size",
+            Type::Scalar(&s::SIZE),
+            "What is in it may take this at most, in bytes. The file system keeps it: by a quota where it has one, else the volume is an image of that size. Changes while guests run.",
+            "\"2G\""
+        )
+        .default("unlimited"),
+        field(
+            "inodes",
+            Type::Scalar(&s::COUNT),
+            "Its files and directories. By a project quota (ext4, xfs) or an image; btrfs has no such limit.",
+            "100000"
+        )
+        .default("unlimited"),
+        field(
+            "storage",
+            Type::Enum(Volume::STORAGE),
+            "How it is kept, as `storage` of a guest. Changing it moves the data while no guest that mounts it runs.",
+            "\"image\""
+        )
+        .default("the first of `btrfs`, `reflink`, `dir` that the file system can; `image` where nothing else keeps `size`"),
+    ]
+);
+
+record!(MOUNT, "mount", "A directory or file of the host, or a volume, that a guest sees.", [
+    field("source", Type::Scalar(&s::SOURCE), "What: a path of the host, or `volume:NAME`. In a volume id N is the guest's N, whichever guest it is.", "\"/srv/web\"").required(),
     field("target", Type::Scalar(&s::GUEST_PATH), "Where: a path inside; made when it is not there.", "\"/var/www\"").required(),
     field("readonly", Type::Bool, "Writes fail with EROFS.", "true").default("false"),
     field("noexec", Type::Bool, "Programs on it cannot be run.", "true").default("false"),

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Form, Given, Scalar};
 use crate::guest::mounts::guest_path;
-use crate::guest::{Bytes, Cap, Cpus, GuestName, Hostname, Image, Invalid, Rlimit, RlimitKind, Span, limits};
+use crate::guest::{
+    Bytes, Cap, Cpus, GuestName, Hostname, Image, Invalid, Rlimit, RlimitKind, Source, Span, VolumeName,
+    limits,
+};
 
 /// What a `parse` gets that its [`Form`] does not take; the reader checks the form first.
 fn unexpected(given: Given<'_>) -> Invalid {
@@ -151,6 +154,8 @@ scalars! {
     HOST_PATH: "a path of the host", Text, "/srv/web", |given| {
         plain(given, "a path of the host", "an absolute path: start it with `/`", |t| t.starts_with('/'))
     };
+    VOLUME: "a volume's name", Text, "data", as_text::<VolumeName>;
+    SOURCE: "a path of the host or a volume", Text, "volume:data", as_text::<Source>;
     BLOCK_DEVICE: "a block device", Text, "/dev/vda", |given| {
         plain(given, "a block device", "its path, such as `/dev/vda`", |t| t.starts_with("/dev/"))
     };

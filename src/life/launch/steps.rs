@@ -11,10 +11,10 @@ use super::undo::{Undo, claim};
 use super::{Launch, internal};
 use crate::bpf;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{HostPid, Limits, Mount, Overlay, Xid};
+use crate::guest::{HostPid, Limits, Mount, Overlay, Source, Xid};
 use crate::life::inside;
 use crate::plan::Step;
-use crate::storage::disk_image;
+use crate::storage::{disk_image, volume};
 use crate::sys::cgroup::Group;
 use crate::sys::mount::{self, Attr};
 use crate::sys::netlink::{Loopback6, Owner, Veth};
@@ -92,8 +92,11 @@ impl Launch<'_> {
             }
             Step::OpenImage(path) => self.root = Some(disk_image::open(path, Attr::NODEV)?),
             Step::OpenMount(wanted) => {
-                let tree = open_tree(&wanted.source, false)?;
                 let attr = attributes(wanted);
+                let tree = match &wanted.source {
+                    Source::Path(path) => open_tree(path, false)?,
+                    Source::Volume(name) => volume::open_mount(&self.host.layout, name, attr)?,
+                };
                 // Attributes go on before the owners are mapped and long before anyone can reach it.
                 mount::set_attr(&tree, attr).context(|| "set its attributes")?;
                 let is_guests = wanted.idmap && wanted.owner.is_none();

@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 use super::failure::mistake;
 use super::take::take;
 use crate::guest::schema::{self, Record, Type};
-use crate::guest::{Caps, Context};
+use crate::guest::{Caps, Context, Mount};
 
 /// The words, in the order in which they are documented.
 pub(super) const WORDS: [&str; 5] = ["bind", "chroot", "mount", "caps", "limit"];
 
 static MOUNT: Type = Type::Record(&schema::MOUNT);
+static DIR: Type = Type::Scalar(&schema::scalars::HOST_PATH);
 
 fn of(field: &str, record: &'static Record) -> mlua::Result<&'static Type> {
     record
@@ -30,10 +31,17 @@ pub(super) fn confine(context: &mut Context, word: &str, value: &Value) -> mlua:
             context.open_network = false;
         }
         "chroot" => {
-            context.root = Some(take::<PathBuf>(word, value, of("source", &schema::MOUNT)?)?);
+            context.root = Some(take::<PathBuf>(word, value, &DIR)?);
             context.isolate.mount = true;
         }
-        "mount" => context.mounts.push(take(word, value, &MOUNT)?),
+        "mount" => {
+            let mount: Mount = take(word, value, &MOUNT)?;
+            if mount.source.volume().is_some() {
+                // Nobody would know that it is in use.
+                return Err(mistake(word, "a volume is mounted by guests, not by a context"));
+            }
+            context.mounts.push(mount);
+        }
         "caps" => {
             let caps: Caps = take(word, value, of("caps", &schema::GUEST)?)?;
             context.caps = Context::caps_of(&caps);

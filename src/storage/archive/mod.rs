@@ -1,7 +1,7 @@
-//! A guest as one file: a plain tar archive that other tools read too.
+//! A guest or a volume as one file: a plain tar archive that other tools read too.
 //!
 //! ```text
-//! manifest.json     the format's number, the guest's specification, how it was kept
+//! manifest.json     the format's number, how it was kept, and the guest's specification or the volume's limits
 //! rootfs/...        its files: owners as the guest numbers them, extended attributes, holes, hard links
 //! checksum          SHA-256 of all that stands before it
 //! ```
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::guest::start_of_image::StartOfImage;
-use crate::guest::{Spec, Storage};
+use crate::guest::{Spec, Storage, Volume, VolumeName};
 
 /// The number of the format. One that this hostel does not know is refused, never guessed at.
 pub const FORMAT: u32 = 1;
@@ -36,11 +36,69 @@ pub const FORMAT: u32 = 1;
 /// The number for an archive of changes: who does not know of them must not take one for the whole.
 pub const FORMAT_OF_CHANGES: u32 = 2;
 
+/// The number for an archive of a volume: it is no guest, and who takes it for one must not.
+pub const FORMAT_OF_VOLUME: u32 = 3;
+
 const MANIFEST: &str = "manifest.json";
 const ROOTFS: &str = "rootfs";
 /// Where an archive of changes names what is gone.
 const REMOVED: &str = "removed";
 const CHECKSUM: &str = "checksum";
+
+/// What an archive says of what is in it.
+pub trait Described: Serialize + serde::de::DeserializeOwned {
+    /// What it is of, for messages.
+    const OF: &'static str;
+    /// Where such archives come from.
+    const HINT: &'static str;
+    /// What takes the others that hostel writes.
+    const OTHERS: &'static str;
+    /// The numbers of its formats.
+    const FORMATS: &'static [u32];
+
+    /// Whether what it says fits its format.
+    fn is_sound(&self, format: u32) -> bool;
+}
+
+impl Described for Manifest {
+    const OF: &'static str = "guest";
+    const HINT: &'static str =
+        "`hostel export` writes archives of guests; `image = \"tar:FILE\"` takes any other";
+    const OTHERS: &'static str = "`hostel volume import` takes archives of volumes";
+    const FORMATS: &'static [u32] = &[FORMAT, FORMAT_OF_CHANGES];
+
+    fn is_sound(&self, format: u32) -> bool {
+        self.since.is_some() == (format == FORMAT_OF_CHANGES)
+    }
+}
+
+/// What an archive says of its volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeManifest {
+    /// [`FORMAT_OF_VOLUME`].
+    pub format: u32,
+    /// The version of hostel that wrote it.
+    pub hostel: String,
+    /// When, RFC 3339.
+    pub created: String,
+    /// How it was kept.
+    pub storage: Storage,
+    /// What it was called.
+    pub volume: VolumeName,
+    /// Its limits.
+    pub limits: Volume,
+}
+
+impl Described for VolumeManifest {
+    const OF: &'static str = "volume";
+    const HINT: &'static str = "`hostel volume export` writes archives of volumes";
+    const OTHERS: &'static str = "`hostel import` takes archives of guests";
+    const FORMATS: &'static [u32] = &[FORMAT_OF_VOLUME];
+
+    fn is_sound(&self, _format: u32) -> bool {
+        true
+    }
+}
 
 /// What an archive says of its guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

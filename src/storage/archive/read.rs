@@ -1,4 +1,4 @@
-//! Reading a guest's archive, which is hostile input: entries are unpacked by the one unpacker that images have.
+//! Reading an archive, which is hostile input: entries are unpacked by the one unpacker that images have.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
 use super::{
-    BLOCK, CHECKSUM, FORMAT, FORMAT_OF_CHANGES, Format, Hashing, Lagging, MANIFEST, Manifest, REMOVED,
-    ROOTFS, seal,
+    BLOCK, CHECKSUM, Described, FORMAT, FORMAT_OF_CHANGES, FORMAT_OF_VOLUME, Format, Hashing, Lagging,
+    MANIFEST, Manifest, REMOVED, ROOTFS, seal,
 };
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::storage::image::tar::unpacker::Unpacker;
@@ -21,15 +21,15 @@ use crate::sys;
 const MAX_MANIFEST: u64 = 64 << 20;
 
 /// An archive whose manifest was read.
-pub struct Archive {
+pub struct Archive<M = Manifest> {
     label: PathBuf,
     stream: Stream,
     hash: Lagging,
-    /// What it says of its guest.
-    pub manifest: Manifest,
+    /// What it says of what is in it.
+    pub manifest: M,
 }
 
-impl Archive {
+impl<M: Described> Archive<M> {
     /// Opens the file at `path`.
     pub fn at(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|err| {
@@ -59,15 +59,14 @@ impl Archive {
 }
 
 /// The manifest, which is the first entry. What follows is left to be read.
-fn first(reader: &mut dyn Read, hash: &mut Lagging, label: &Path) -> Result<Manifest> {
-    let no_guest = |what: &str| {
-        Error::new(Kind::Invalid, format!("`{}` {what}", label.display()))
-            .with_hint("`hostel export` writes archives of guests; `image = \"tar:FILE\"` takes any other")
-    };
+fn first<M: Described>(reader: &mut dyn Read, hash: &mut Lagging, label: &Path) -> Result<M> {
+    let is_none = format!("is no archive of a {}", M::OF);
+    let no_guest =
+        |what: &str| Error::new(Kind::Invalid, format!("`{}` {what}", label.display())).with_hint(M::HINT);
     let mut block = [0; BLOCK];
     reader
         .read_exact(&mut block)
-        .map_err(|err| no_guest("is no archive of a guest").with_source(err))?;
+        .map_err(|err| no_guest(&is_none).with_source(err))?;
     hash.update(&block);
     let header = Header::from_byte_slice(&block);
     let mut sum: u32 = 8 * u32::from(b' ');
@@ -81,7 +80,7 @@ fn first(reader: &mut dyn Read, hash: &mut Lagging, label: &Path) -> Result<Mani
         && header.entry_type() == EntryType::Regular;
     let size = header.entry_size().unwrap_or(u64::MAX);
     if !is_ours || size > MAX_MANIFEST {
-        return Err(no_guest("is no archive of a guest"));
+        return Err(no_guest(&is_none));
     }
     let padded = size.div_ceil(BLOCK as u64) * BLOCK as u64;
     let mut text = Vec::new();
@@ -96,14 +95,19 @@ fn first(reader: &mut dyn Read, hash: &mut Lagging, label: &Path) -> Result<Mani
     text.truncate(usize::try_from(size).unwrap_or(0));
     let damaged = |err| no_guest("has a manifest that hostel did not write").with_source(err);
     let Format { format } = serde_json::from_slice(&text).map_err(damaged)?;
-    if format != FORMAT && format != FORMAT_OF_CHANGES {
+    if !M::FORMATS.contains(&format) {
+        if [FORMAT, FORMAT_OF_CHANGES, FORMAT_OF_VOLUME].contains(&format) {
+            return Err(no_guest(&is_none).with_hint(M::OTHERS));
+        }
+        let known: Vec<String> = M::FORMATS.iter().map(u32::to_string).collect();
         return Err(no_guest(&format!(
-            "has the format {format}, and this hostel knows {FORMAT} and {FORMAT_OF_CHANGES}"
+            "has the format {format}, and this hostel knows {}",
+            known.join(" and ")
         ))
         .with_kind(Kind::Unsupported));
     }
-    let manifest: Manifest = serde_json::from_slice(&text).map_err(damaged)?;
-    if manifest.since.is_some() != (format == FORMAT_OF_CHANGES) {
+    let manifest: M = serde_json::from_slice(&text).map_err(damaged)?;
+    if !manifest.is_sound(format) {
         return Err(no_guest("has a manifest that hostel did not write"));
     }
     Ok(manifest)
@@ -111,7 +115,7 @@ fn first(reader: &mut dyn Read, hash: &mut Lagging, label: &Path) -> Result<Mani
 
 /// Unpacks the files into the empty directory `root`. Only when this returns without an error they are what was
 /// exported.
-pub fn unpack(archive: Archive, root: &Path, progress: &dyn Progress) -> Result<()> {
+pub fn unpack<M>(archive: Archive<M>, root: &Path, progress: &dyn Progress) -> Result<()> {
     unpack_into(archive, &|label| Unpacker::new(label, root), progress)
 }
 
@@ -160,8 +164,8 @@ pub fn unpack_onto(
     .with_hint("the file system may not keep what the other one kept; nothing was changed"))
 }
 
-fn unpack_into(
-    archive: Archive,
+fn unpack_into<M>(
+    archive: Archive<M>,
     begin: &dyn Fn(&Path) -> Result<Unpacker>,
     progress: &dyn Progress,
 ) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Writing a guest's archive. Nothing of it is held in memory but the names of files that have several.
+//! Writing an archive. Nothing of it is held in memory but the names of files that have several.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -14,7 +14,9 @@ use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::base::{self, Base};
-use super::{CHECKSUM, FORMAT_OF_CHANGES, MANIFEST, Manifest, REMOVED, ROOTFS, Since, hex, leaf, seal};
+use super::{
+    CHECKSUM, Described, FORMAT_OF_CHANGES, MANIFEST, Manifest, REMOVED, ROOTFS, Since, hex, leaf, seal,
+};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{Inside, Progress, tree};
 use crate::sys;
@@ -36,7 +38,7 @@ const REPORT: u64 = 8 << 20;
 /// Writes `manifest` and the tree to `to`. Nobody changes the tree meanwhile.
 pub fn write(
     tree: &Inside,
-    manifest: &Manifest,
+    manifest: &impl Described,
     to: &mut dyn Write,
     progress: &dyn Progress,
 ) -> Result<Written> {
@@ -75,7 +77,7 @@ pub fn write_changes(
 
 fn write_what(
     tree: &Inside,
-    manifest: &Manifest,
+    manifest: &impl Described,
     base: Option<Base>,
     to: &mut dyn Write,
     progress: &dyn Progress,
@@ -90,8 +92,8 @@ fn write_what(
     let wrote = |err: io::Error| Error::io("write the archive", err);
     plain(&mut builder, MANIFEST, &text).map_err(wrote)?;
     let root = sys::open::child_dir(tree.root(), Path::new("."))
-        .map_err(|errno| Error::os("open the guest's files", errno))?;
-    let stat = fstat(&root).map_err(|errno| Error::os("stat the guest's files", errno))?;
+        .map_err(|errno| Error::os("open the files", errno))?;
+    let stat = fstat(&root).map_err(|errno| Error::os("stat the files", errno))?;
     let mut run = Run {
         builder,
         progress,

@@ -56,13 +56,7 @@ impl Driver for Image {
             return Ok(made(0));
         }
         disk_image::make(&image, space, job.bounds.inodes)?;
-        let inside = files::open_in(
-            job.layout,
-            job.place,
-            &Files::Image,
-            job.name.as_str(),
-            Access::Write,
-        )?;
+        let inside = files::open_in(job.layout, job.place, &Files::Image, job.name, Access::Write)?;
         let copied = copy_into(job, inside.root())?;
         Ok(made(copied.devices_skipped))
     }

@@ -1,4 +1,4 @@
-//! How a guest's files are made: one driver a kind of storage, behind one trait.
+//! How the files of a guest or a volume are made: one driver a kind of storage, behind one trait.
 //!
 //! What a file system can do is found out by doing it once in a scratch directory; nothing is concluded from its name.
 
@@ -19,11 +19,11 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::files::{self, Access, Files};
 use super::layer::{self, Hold};
 use super::scratch::Scratch;
-use super::{Bounds, Inside, Layout, Progress, bounds, disk_image, tree};
+use super::{Bounds, Home, Inside, Layout, Progress, bounds, disk_image, tree};
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::{GuestName, Storage};
+use crate::guest::Storage;
 
-/// One way to keep a guest's files.
+/// One way to keep files.
 pub trait Driver: Sync {
     /// Its word.
     fn storage(&self) -> Storage;
@@ -31,19 +31,19 @@ pub trait Driver: Sync {
     /// Refuses, by name, a file system that cannot do it.
     fn check(&self, layout: &Layout) -> Result<()>;
 
-    /// Makes the files of a new guest in [`Job::place`], and wherever else the driver keeps some.
+    /// Makes new files in [`Job::place`], and wherever else the driver keeps some.
     fn make(&self, job: &Job<'_>) -> Result<Made>;
 }
 
-/// A guest's files that are to be made.
+/// The files of a guest or volume that are to be made.
 pub struct Job<'a> {
     /// Where everything is.
     pub layout: &'a Layout,
-    /// The new guest.
-    pub name: &'a GuestName,
+    /// What they are for, as messages call it.
+    pub name: &'a str,
     /// What its files are to be like.
     pub from: &'a From<'a>,
-    /// A scratch directory, which becomes `guests/NAME`.
+    /// A scratch directory, which becomes that of the guest or volume.
     pub place: &'a Path,
     /// What they may take.
     pub bounds: &'a Bounds,
@@ -51,7 +51,7 @@ pub struct Job<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// What a guest's files are made from.
+/// What files are made from.
 pub enum From<'a> {
     /// A prepared image, which never changes.
     Image {
@@ -64,7 +64,7 @@ pub enum From<'a> {
     Dir(&'a Path),
     /// Whatever this puts into an empty directory.
     Fill(&'a dyn Fn(&Path) -> Result<()>),
-    /// Another guest, or this one in another form. It does not change meanwhile, or no more than a snapshot minds.
+    /// Those of another guest or volume, or of this one in another form. It does not change meanwhile, or no more than a snapshot minds.
     Guest {
         /// Its directory, or that of a snapshot of it.
         home: &'a Path,
@@ -131,11 +131,11 @@ pub fn choose(layout: &Layout, wanted: Option<Storage>, bounds: &Bounds) -> Resu
     Ok(&dir::Dir)
 }
 
-/// Makes the files of a guest, which does not run, anew from `from`, kept as `storage`; `old` is how they are kept now.
-/// Whenever it is cut off, the guest has the old ones or the new.
+/// Makes files that nobody uses anew from `from`, kept as `storage`; `old` is how they are kept now. Whenever it is cut
+/// off, there are the old ones or the new.
 pub fn replace(
     layout: &Layout,
-    name: &GuestName,
+    home: &Home,
     old: &Files,
     from: &From<'_>,
     storage: Storage,
@@ -143,7 +143,7 @@ pub fn replace(
     progress: &dyn Progress,
 ) -> Result<()> {
     let how = How { storage, bounds };
-    replace_changed(layout, name, old, from, &how, &|_, _| Ok(()), progress)
+    replace_changed(layout, home, old, from, &how, &|_, _| Ok(()), progress)
 }
 
 /// How files are to be kept.
@@ -159,20 +159,20 @@ pub struct How<'a> {
 /// laid out as a guest's, and how they are kept.
 pub fn replace_changed(
     layout: &Layout,
-    name: &GuestName,
+    home: &Home,
     old: &Files,
     from: &From<'_>,
     how: &How<'_>,
     change: &dyn Fn(&Path, &Files) -> Result<()>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    finish(layout, name, old)?;
+    finish(layout, home, old)?;
     let How { storage, bounds } = *how;
     let driver = choose(layout, Some(storage), bounds)?;
     let scratch = Scratch::new(layout)?;
     let made = driver.make(&Job {
         layout,
-        name,
+        name: home.name(),
         from,
         place: scratch.path(),
         bounds,
@@ -187,8 +187,8 @@ pub fn replace_changed(
         }
         return Err(err);
     }
-    let dir = layout.guest_dir(name);
-    let opened = open(&dir)?;
+    let dir = home.dir();
+    let opened = open(dir)?;
     nix::unistd::syncfs(&opened).context(|| format!("write `{}` to the disk", dir.display()))?;
     // What the list says is what there is: it is changed last where the old tree is still needed until then, and what it
     // does not name is taken away after it, now or by `finish`.
@@ -202,19 +202,19 @@ pub fn replace_changed(
             fs::rename(&fresh, &place).context(|| format!("move into `{}`", place.display()))?;
         }
     }
-    files::write(&dir, &made.files)?;
+    files::write(dir, &made.files)?;
     drop(made.holds);
-    finish(layout, name, &made.files)?;
+    finish(layout, home, &made.files)?;
     match old.stack() {
         Some(stack) => layer::remove_unused(layout, stack.layers()).map(drop),
         None => Ok(()),
     }
 }
 
-/// Takes away a tree or an image that a guest still has from before its files were kept as they are. Whether there was one.
-pub fn finish(layout: &Layout, name: &GuestName, files: &Files) -> Result<bool> {
-    let dir = layout.guest_dir(name);
-    disk_image::sweep(&dir);
+/// Takes away a tree or an image that is still there from before the files were kept as they are. Whether there was one.
+pub fn finish(layout: &Layout, home: &Home, files: &Files) -> Result<bool> {
+    let dir = home.dir();
+    disk_image::sweep(dir);
     let mut was_there = false;
     for what in ["rootfs", disk_image::NAME] {
         let old = dir.join(what);
@@ -271,10 +271,8 @@ fn copy_into(job: &Job<'_>, to: impl AsFd) -> Result<tree::Copied> {
 /// The tree that a job copies.
 fn source(job: &Job<'_>) -> Result<Inside> {
     match job.from {
-        From::Image { path, .. } | From::Dir(path) => Inside::open_followed(path, job.name.as_str()),
-        From::Guest { home, files, .. } => {
-            files::open_in(job.layout, home, files, job.name.as_str(), Access::Read)
-        }
+        From::Image { path, .. } | From::Dir(path) => Inside::open_followed(path, job.name),
+        From::Guest { home, files, .. } => files::open_in(job.layout, home, files, job.name, Access::Read),
         From::Fill(_) => Err(Error::new(Kind::Internal, "a copy of what is no tree")),
     }
 }

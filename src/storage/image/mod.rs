@@ -172,7 +172,7 @@ pub fn install(
     };
     let made = driver.make(&driver::Job {
         layout,
-        name,
+        name: name.as_str(),
         from: &from,
         place: &place,
         bounds,
@@ -217,7 +217,7 @@ pub fn install_filled(
     make_dir(&place, 0o700)?;
     let made = driver.make(&driver::Job {
         layout,
-        name,
+        name: name.as_str(),
         from: &From::Fill(fill),
         place: &place,
         bounds,
