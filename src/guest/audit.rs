@@ -121,6 +121,14 @@ pub fn audit(spec: &Spec, kernel: Kernel) -> Vec<Finding> {
             of("userns"),
         ));
     }
+    if let Some(arch) = spec.arch {
+        found.push(finding(
+            Kind::Note,
+            "arch",
+            format!("programs for {arch}, emulated where the host is another"),
+            of("arch"),
+        ));
+    }
     words(spec, &mut found);
     capabilities(spec, &mut found);
     network(spec, kernel, &mut found);

@@ -125,6 +125,20 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
     if !spec.userns {
         shared_ids(spec, &mut contradiction);
     }
+    if spec.arch.is_some() && spec.image == Image::Busybox {
+        contradiction(
+            &["arch"],
+            "`busybox` is made of the host's own, which is for the host's processor".to_owned(),
+            "use an image of a suite, such as `debian:bookworm`, or one made elsewhere: `tar:FILE`",
+        );
+    }
+    if spec.arch.is_some() && !spec.userns {
+        contradiction(
+            &["arch"],
+            "with `userns = false`, its root could write over the emulator, which is the host's".to_owned(),
+            "leave it out, or leave `userns` on",
+        );
+    }
     if !spec.packages.is_empty() && !matches!(spec.image, Image::Suite(..)) {
         let message = format!("`packages` are Debian's, and the image is `{}`", spec.image);
         contradiction(

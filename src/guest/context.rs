@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::syscalls::Profile;
-use super::{Allow, CapSet, Caps, Hostname, Limits, Mount, NetMode, Spec, Xid};
+use super::{Allow, CapSet, Caps, Emulator, Hostname, Limits, Mount, NetMode, Spec, Xid};
 
 /// The parts of a process's world that can be its own (`namespaces(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,6 +133,8 @@ pub struct Context {
     /// The file that holds the file system that is its root, where it is no plain directory; means something only with
     /// `root`.
     pub image: Option<PathBuf>,
+    /// What runs its programs, where they are for another processor; needs `isolate.user` and `root`.
+    pub emulator: Option<Emulator>,
     /// Its addresses on the host's network stack. Empty: it is not confined to any.
     pub bind: Vec<IpNet>,
     /// The host's device that carries `bind` while it runs.
@@ -193,6 +195,7 @@ impl Context {
             root: Some(root),
             layers: None,
             image: None,
+            emulator: None,
             bind: if spec.net.mode == NetMode::Bind {
                 spec.net.address.clone()
             } else {

@@ -5,6 +5,7 @@
 //! the types here can only be made by parsers that say what is wrong.
 
 pub mod allow;
+pub mod arch;
 pub mod audit;
 pub mod caps;
 pub mod check;
@@ -28,6 +29,7 @@ pub mod unit;
 pub mod volume;
 
 pub use allow::Allow;
+pub use arch::{Arch, Emulator};
 pub use caps::{Cap, CapSet, Caps};
 pub use context::{Cable, Context, Identity, Isolate, Overlay};
 pub use id::{GuestName, GuestPid, HostPid, Hostname, Xid};

@@ -184,6 +184,11 @@ pub static FIELDS: &[Risk] = &[
         "its root is the host's root with fewer capabilities: a bug of the kernel, or a file of the host in reach, is worth more to it; inotify instances, keys, pending signals and locked memory are counted with the host's root, and it writes into the host's audit log",
     ),
     risk(
+        "arch",
+        "programs for another processor, run by qemu's user-mode emulator of the host (`qemu-user-static`), of which the guest's own user namespace is told (Linux 6.7) or the host's kernel (by the package, before that)",
+        "none outside: the emulator is a process of the guest, confined as its others are, and the guest can read the program but not write it; what qemu does not emulate, such as some system calls of systemd, fails",
+    ),
+    risk(
         "net.mode.host",
         "every address and port of the host's network stack",
         "it serves and speaks as the host, reaches what listens on the host's loopback, and sees its traffic's addresses: for guests that are trusted as the host is",

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Allow, Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Storage, Volume,
-    VolumeName, Xid,
+    Allow, Arch, Caps, GuestName, Health, Hostname, Image, Limits, Mount, Net, Service, Span, Storage,
+    Volume, VolumeName, Xid,
 };
 
 /// Everything a recipe says about one guest. Two equal specifications describe the same guest.
@@ -24,6 +24,9 @@ pub struct Spec {
     /// Debian packages added to the image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
+    /// What processor its programs are for; the host's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Arch>,
     /// How its files are kept; what the file system does best without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,

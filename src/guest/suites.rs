@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::Arch;
+
 /// A distribution whose suites `mmdebstrap` builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Distribution {
@@ -95,12 +97,14 @@ impl Distribution {
         }
     }
 
-    /// Its own mirror for an architecture, by Debian's name for it. None where the builder has a default that is right.
-    pub fn mirror(self, arch: &str) -> Option<&'static str> {
+    /// Its own mirror for an architecture. None where the builder has a default that is right.
+    pub fn mirror(self, arch: Option<Arch>) -> Option<&'static str> {
         match self {
             Self::Debian => None,
             Self::Devuan => Some("http://deb.devuan.org/merged"),
-            Self::Ubuntu if matches!(arch, "amd64" | "i386") => Some("http://archive.ubuntu.com/ubuntu"),
+            Self::Ubuntu if matches!(arch, Some(Arch::Amd64 | Arch::I386)) => {
+                Some("http://archive.ubuntu.com/ubuntu")
+            }
             Self::Ubuntu => Some("http://ports.ubuntu.com/ubuntu-ports"),
         }
     }

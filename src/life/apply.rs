@@ -258,7 +258,11 @@ impl Work<'_> {
             Verb::Rebuild => {
                 // The new image first: when it cannot be had, nothing has happened.
                 let spec = spec()?;
-                crate::storage::image::prepare(&host.layout, &spec.image, &spec.packages, &progress)?;
+                crate::storage::image::prepare(
+                    &host.layout,
+                    crate::storage::image::Wanted::of(spec),
+                    &progress,
+                )?;
                 progress.stage("stop");
                 stop::stop_locked(host, name, StopHow::default(), self.hooks)?;
                 destroy::destroy_locked(host, name)?;

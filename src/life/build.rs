@@ -61,7 +61,7 @@ fn make(
     // A build that was killed may have left files without a specification.
     image::remove(&host.layout, name)?;
     let xid = xid::allocate(&host.layout, name, spec.xid, &ids::taken()?)?;
-    let prepared = image::prepare(&host.layout, &spec.image, &spec.packages, progress)?;
+    let prepared = image::prepare(&host.layout, image::Wanted::of(spec), progress)?;
     let bounds = Bounds::of(&spec.limits, xid);
     let files = install(host, spec, &prepared, &bounds, hooks, progress)?;
     if let Some(start) = &prepared.start

@@ -8,8 +8,9 @@ mod sysctls;
 use nix::sys::statfs::{FsType, statfs};
 use serde::Serialize;
 
+use crate::guest::Arch;
 use crate::storage::bounds::{self, Keeper};
-use crate::storage::{Layout, disk_image};
+use crate::storage::{Layout, disk_image, emulator};
 use crate::sys::probe;
 
 /// One thing that guests need or profit from.
@@ -92,6 +93,7 @@ pub fn examine(layout: &Layout, guests: u64) -> Vec<Finding> {
         "mmdebstrap",
         "images of suites, such as `debian:bookworm`, cannot be built; install mmdebstrap",
     ));
+    findings.push(architectures(&emulator::foreign()));
     findings.extend(ranges::examine(layout));
     findings.extend(sysctls::examine(guests, |path| {
         std::fs::read_to_string(path).ok()
@@ -390,6 +392,20 @@ fn ipv6() -> Finding {
         return Finding::ok("ipv6", "on");
     }
     Finding::lacks("ipv6", State::Limited, "off", "guests cannot have IPv6 addresses")
+}
+
+fn architectures(foreign: &[Arch]) -> Finding {
+    let own = Arch::native().map_or(std::env::consts::ARCH, Arch::name);
+    if foreign.is_empty() {
+        return Finding::lacks(
+            "arch",
+            State::Limited,
+            format!("{own} alone"),
+            "guests for other processors cannot be had; apt install qemu-user-static",
+        );
+    }
+    let names: Vec<&str> = foreign.iter().map(|arch| arch.name()).collect();
+    Finding::ok("arch", format!("{own}; emulated: {}", names.join(", ")))
 }
 
 fn tool(name: &'static str, program: &str, hint: &str) -> Finding {

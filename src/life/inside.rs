@@ -16,10 +16,11 @@ use nix::sys::stat::Mode;
 use super::command::{Command, Session};
 use super::guest_dev;
 use super::masks::Ids;
+use crate::guest::Emulator;
 use crate::plan::{Phase, Program, Step};
 use crate::sys::mount::{self, Attr};
 use crate::sys::seccomp::{self, Filter};
-use crate::sys::{caps, clone, landlock, netlink, open, terminal};
+use crate::sys::{binfmt, caps, clone, landlock, netlink, open, terminal};
 
 /// What the process was given by hostel.
 pub(super) struct Inside<'a> {
@@ -120,6 +121,7 @@ impl Inside<'_> {
                 mount::attach(self.root()?, old)?;
             }
             Step::Proc => self.proc()?,
+            Step::Emulate(emulator) => self.emulate(emulator)?,
             Step::Sys => self.sys()?,
             Step::Dev => guest_dev::make(self.root()?)?,
             Step::AttachMount(mount) => {
@@ -206,6 +208,20 @@ impl Inside<'_> {
         super::masks::hide(&proc, &empty, ids)?;
         self.empty = Some(empty);
         Ok(())
+    }
+
+    /// Where an instance is looked for, so that what runs inside sees how it is run.
+    fn emulate(&self, emulator: &Emulator) -> Result<(), Failure> {
+        let instance =
+            binfmt::mount(&emulator.rule()).map_err(at(format!("register `{}`", emulator.path.display())))?;
+        let place = open::in_root(
+            self.root()?,
+            Path::new("proc/sys/fs/binfmt_misc"),
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(at("find `/proc/sys/fs/binfmt_misc`"))?;
+        Ok(mount::attach(instance, place)?)
     }
 
     fn sys(&mut self) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ use crate::guest::{Allow, CapSet, Context, GuestName, HookMoment, Init, NetMode,
 use crate::plan::{self, Program, Step};
 use crate::storage::files::{self, Access, Files};
 use crate::storage::state::{self, Applied};
-use crate::storage::{Bounds, bounds, disk_image, ids, xid};
+use crate::storage::{Bounds, bounds, disk_image, emulator, ids, xid};
 use crate::sys::{landlock, netlink, pidfd, proc};
 
 /// How long the guest's own init may take from its keeper's start to its own: the mounts and masks in between, on a
@@ -63,7 +63,7 @@ pub(super) fn start_locked(host: &Host, name: &GuestName, hooks: &dyn HookRunner
 /// The steps of a guest's start.
 pub fn steps(host: &Host, spec: &Spec, xid: Xid) -> Result<Vec<Step>> {
     let files = files::read(&host.layout, &spec.name)?;
-    plan_of(spec, &context(host, spec, xid, &files), xid)
+    plan_of(spec, &context(host, spec, xid, &files)?, xid)
 }
 
 fn plan_of(spec: &Spec, context: &Context, xid: Xid) -> Result<Vec<Step>> {
@@ -74,12 +74,13 @@ fn plan_of(spec: &Spec, context: &Context, xid: Xid) -> Result<Vec<Step>> {
     plan::launch(context, Some(xid), program)
 }
 
-fn context(host: &Host, spec: &Spec, xid: Xid, files: &Files) -> Context {
-    Context {
+fn context(host: &Host, spec: &Spec, xid: Xid, files: &Files) -> Result<Context> {
+    Ok(Context {
+        emulator: emulator::way(spec.arch)?.into_emulator(),
         image: (*files == Files::Image).then(|| host.layout.guest_dir(&spec.name).join(disk_image::NAME)),
         layers: files.stack().map(|stack| Box::new(stack.overlay(&host.layout))),
         ..Context::of_guest(spec, xid, host.layout.rootfs(&spec.name))
-    }
+    })
 }
 
 fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
@@ -97,7 +98,7 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
         let inside = files::open_as(&host.layout, &spec.name, &files, Access::Write)?;
         crate::storage::fill::make_targets(&inside, spec)?;
     }
-    let context = context(host, spec, applied.xid, &files);
+    let context = context(host, spec, applied.xid, &files)?;
     let steps = plan_of(spec, &context, applied.xid)?;
     let null = std::fs::File::options()
         .read(true)
@@ -215,7 +216,7 @@ fn not_run(spec: &Spec, errno: i32, what: &[u8]) -> Error {
             "`init` is a path inside the guest; a script needs its interpreter there, a program its loader",
         ),
         Errno::ENOEXEC => {
-            err.with_hint("it is neither a program for this machine nor a script with a `#!` line")
+            err.with_hint("it is neither a program for this processor nor a script with a `#!` line; one for another processor needs `arch`")
         }
         _ => err,
     }

@@ -260,7 +260,7 @@ fn walk(path: &str, from: Option<&Value>, to: Option<&Value>, changes: &mut Vec<
 fn effect(path: &str) -> Effect {
     let field = path.split('.').next().unwrap_or(path);
     match field {
-        "image" | "packages" => Effect::Rebuild,
+        "image" | "packages" | "arch" => Effect::Rebuild,
         "volumes" if path.ends_with(".storage") => Effect::Restart,
         "volumes" | "limits" | "files" | "autostart" | "depends" | "health" | "hooks" | "stop"
         | "secret_env" => Effect::Live,

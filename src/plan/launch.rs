@@ -117,6 +117,8 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
         // whole (mount_namespaces(7)), which goes with the old root.
         steps.push(Step::AttachRoot);
         steps.push(Step::Proc);
+        // Where it lies over `/proc`, and while the emulator can be opened by the host's path.
+        steps.extend(context.emulator.clone().map(Step::Emulate));
         steps.push(Step::Sys);
         steps.push(Step::Dev);
         // Recipe mounts last, so that one may lie over what hostel made; and they are attached in the order

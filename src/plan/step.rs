@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::guest::syscalls::Profile;
-use crate::guest::{Cable, CapSet, Isolate, Limits, Mount, Overlay, Rlimit, RlimitKind, Xid};
+use crate::guest::{Cable, CapSet, Emulator, Isolate, Limits, Mount, Overlay, Rlimit, RlimitKind, Xid};
 
 /// When and where a step is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +82,8 @@ pub enum Step {
     AttachRoot,
     /// Mount `/proc` and hide what is the host's.
     Proc,
+    /// Tell its user namespace what runs programs for another processor.
+    Emulate(Emulator),
     /// Make a minimal `/dev`.
     Dev,
     /// Show the host's `/sys`, read-only, or its own.
@@ -209,6 +211,12 @@ impl fmt::Display for Step {
             Step::PrivateMounts => f.write_str("make mounts private"),
             Step::AttachRoot => f.write_str("attach the root"),
             Step::Proc => f.write_str("mount `/proc`"),
+            Step::Emulate(emulator) => write!(
+                f,
+                "have programs for {} run by `{}`",
+                emulator.arch,
+                emulator.path.display()
+            ),
             Step::Dev => f.write_str("make a minimal `/dev`"),
             Step::Sys => f.write_str("mount `/sys` read-only"),
             Step::AttachMount(mount) => {

@@ -98,7 +98,7 @@ impl<'a> Arena<'a> {
         if self.image.get().is_none() {
             let layout = Layout::at(self.place.dir.join("state"));
             layout.ensure()?;
-            let busybox = image::prepare(&layout, &Image::Busybox, &[], &Silent)?;
+            let busybox = image::prepare(&layout, image::Wanted::image(&Image::Busybox), &Silent)?;
             let path = self.copy(&busybox.path)?;
             let program = path.join(PROGRAM.trim_start_matches('/'));
             fs::write(&program, super::ATTACKER).context(|| "write the attacker")?;

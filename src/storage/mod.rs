@@ -8,6 +8,7 @@ pub mod archive;
 pub mod bounds;
 pub mod disk_image;
 pub mod driver;
+pub mod emulator;
 pub mod files;
 pub mod fill;
 pub mod flow;

@@ -32,6 +32,25 @@ pub fn of_ids(outside: u32, count: u32) -> Result<OwnedFd> {
     of_new(|pid| clone::map_ids(pid, outside, count))
 }
 
+/// A user namespace that has the ids of hostel's own, each as itself.
+pub fn of_same() -> Result<OwnedFd> {
+    of_new(|pid| {
+        for name in ["uid_map", "gid_map"] {
+            let own = format!("/proc/self/{name}");
+            let map = std::fs::read_to_string(&own).context(|| format!("read `{own}`"))?;
+            let same = |line: &str| {
+                let mut numbers = line.split_whitespace();
+                let (inside, count) = (numbers.next()?, numbers.nth(1)?);
+                Some(format!("{inside} {inside} {count}\n"))
+            };
+            let map: String = map.lines().filter_map(same).collect();
+            let path = format!("/proc/{pid}/{name}");
+            std::fs::write(&path, map).context(|| format!("write `{path}`"))?;
+        }
+        Ok(())
+    })
+}
+
 /// The user namespace, as a descriptor, of a process that is gone when this returns; `map` writes its id maps.
 fn of_new(map: impl FnOnce(HostPid) -> Result<()>) -> Result<OwnedFd> {
     let (wait, go) = file::pipe()?;

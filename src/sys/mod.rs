@@ -3,6 +3,7 @@
 //! Nothing here decides: a function takes descriptors and plain values, makes the call, and returns an
 //! [`Error`](crate::Error) that names operation, subject and errno. Descriptors are `OwnedFd` and close-on-exec.
 
+pub mod binfmt;
 pub mod bpf;
 pub mod btrfs;
 pub mod caps;

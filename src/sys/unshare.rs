@@ -6,22 +6,42 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::ptr;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use crate::error::{Context as _, Result};
+use crate::guest::Emulator;
+use crate::sys::{binfmt, idmap, mount};
+
 /// Makes `command` run as process 1 of a pid namespace, in a private mount namespace with a fresh /proc, with the
 /// umask 022, and, if there is a `root`, below it with the host's /dev (`chroot(2)`: a place to work in, not a wall,
-/// so the programs there must be trusted). Its exit
+/// so the programs there must be trusted). With an `emulator` it has a user namespace of its own as well, with the
+/// same ids, in which the kernel is told of it; there it can make no device. Its exit
 /// status is passed on; a signal that killed it becomes 128 + N.
 ///
 /// The caller's thread must live as long as the command: `PR_SET_PDEATHSIG` follows the thread, not the process.
-pub fn in_own_namespaces(command: &mut Command, root: Option<&Path>) -> io::Result<()> {
-    let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
+pub fn in_own_namespaces(
+    command: &mut Command,
+    root: Option<&Path>,
+    emulator: Option<&Emulator>,
+) -> Result<()> {
+    let text = |path: &Path| {
+        let text = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+        text.context(|| format!("enter `{}`", path.display()))
+    };
     let root = match root {
         Some(path) => Some((text(path)?, text(&path.join("dev"))?)),
+        None => None,
+    };
+    let emulated = match emulator {
+        Some(emulator) => Some((idmap::of_same()?, emulator.rule())),
         None => None,
     };
     // SAFETY: getpid always succeeds and touches no memory.
@@ -33,6 +53,9 @@ pub fn in_own_namespaces(command: &mut Command, root: Option<&Path>) -> io::Resu
             enter(
                 parent,
                 root.as_ref().map(|(root, dev)| (root.as_c_str(), dev.as_c_str())),
+                emulated
+                    .as_ref()
+                    .map(|(users, rule)| (users.as_raw_fd(), rule.as_slice())),
             )
         })
     };
@@ -41,7 +64,16 @@ pub fn in_own_namespaces(command: &mut Command, root: Option<&Path>) -> io::Resu
 
 /// Runs in the child, before exec. It splits in two: the outer process waits and never returns, the inner one,
 /// process 1 of the new namespace, returns to exec.
-fn enter(parent: libc::pid_t, root: Option<(&CStr, &CStr)>) -> io::Result<()> {
+fn enter(
+    parent: libc::pid_t,
+    root: Option<(&CStr, &CStr)>,
+    emulated: Option<(libc::c_int, &[u8])>,
+) -> io::Result<()> {
+    if let Some((users, _)) = emulated {
+        // First: it takes the signal of a parent's death away.
+        // SAFETY: a descriptor that the caller holds, and a flag.
+        check(unsafe { libc::setns(users, libc::CLONE_NEWUSER) })?;
+    }
     die_with_parent()?;
     // SAFETY: getppid always succeeds and touches no memory.
     if unsafe { libc::getppid() } != parent {
@@ -52,7 +84,7 @@ fn enter(parent: libc::pid_t, root: Option<(&CStr, &CStr)>) -> io::Result<()> {
     // SAFETY: flags alone.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWPID) })?;
     // Before anything is mounted: nothing may propagate to the host.
-    mount(c"none", c"/", None, libc::MS_REC | libc::MS_PRIVATE)?;
+    mount_path(c"none", c"/", None, libc::MS_REC | libc::MS_PRIVATE)?;
 
     let mut pipe = [0; 2];
     // SAFETY: `pipe` has room for the two descriptors.
@@ -78,9 +110,15 @@ fn enter(parent: libc::pid_t, root: Option<(&CStr, &CStr)>) -> io::Result<()> {
         unsafe { libc::_exit(1) };
     }
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-    mount(c"proc", c"/proc", Some(c"proc"), flags)?;
+    mount_path(c"proc", c"/proc", Some(c"proc"), flags)?;
+    if let Some((_, rule)) = emulated {
+        let instance = binfmt::mount(rule)?;
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let place = nix::fcntl::open(binfmt::PLACE, flags, Mode::empty())?;
+        mount::attach(instance, place)?;
+    }
     if let Some((root, dev)) = root {
-        mount(c"/dev", dev, None, libc::MS_BIND)?;
+        mount_path(c"/dev", dev, None, libc::MS_BIND)?;
         // SAFETY: the path ends in NUL.
         check(unsafe { libc::chroot(root.as_ptr()) })?;
         // SAFETY: the path ends in NUL.
@@ -120,7 +158,7 @@ fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) }).map(drop)
 }
 
-fn mount(source: &CStr, target: &CStr, kind: Option<&CStr>, flags: libc::c_ulong) -> io::Result<()> {
+fn mount_path(source: &CStr, target: &CStr, kind: Option<&CStr>, flags: libc::c_ulong) -> io::Result<()> {
     let kind = kind.map_or(ptr::null(), CStr::as_ptr);
     // SAFETY: the strings end in NUL, and no data is passed.
     check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, ptr::null()) }).map(drop)
@@ -143,7 +181,7 @@ mod tests {
     fn sh(script: &str) -> Command {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdin(Stdio::null());
-        in_own_namespaces(&mut command, None).unwrap();
+        in_own_namespaces(&mut command, None, None).unwrap();
         command
     }
 
@@ -168,7 +206,7 @@ mod tests {
     fn passes_the_status_on() {
         assert_eq!(sh("exit 7").status().unwrap().code(), Some(7));
         let mut missing = Command::new("/nonexistent");
-        in_own_namespaces(&mut missing, None).unwrap();
+        in_own_namespaces(&mut missing, None, None).unwrap();
         assert_eq!(missing.status().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hostel::guest::Arch;
+
 use crate::own_init::order;
 use crate::support::{Need, World, eventually, tests, tool};
 
@@ -27,14 +29,15 @@ pub(crate) const PACKAGES: &str = r#""openssh-server", "nginx-light", "postgresq
 /// OpenRC cannot be installed beside Debian's own scripts.
 const OPENRC: [&str; 4] = ["openrc", "sysvinit-core", "nginx-light", "procps"];
 
-/// The packages of every Debian image that a test of this suite needs.
-pub(crate) fn image_packages() -> Vec<Vec<String>> {
+/// The packages, and the architecture where it is not the host's, of every Debian image that a test of this suite needs.
+pub(crate) fn image_packages() -> Vec<(Vec<String>, Option<Arch>)> {
     let names = PACKAGES.split(',').map(|name| name.trim().trim_matches('"').to_owned());
     // The plain one is for `crash::build_of_debian_can_be_killed`.
     let mut sets = vec![vec![], names.collect(), OPENRC.map(str::to_owned).into()];
     sets.push(crate::debian_work::packages());
     sets.extend(crate::image::packages());
-    sets
+    let native = sets.into_iter().map(|packages| (packages, None));
+    native.chain([(vec![], Some(crate::arch::foreign()))]).collect()
 }
 
 /// Builds the guests of a recipe. The image is built once: by the test that comes first.

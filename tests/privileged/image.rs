@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hostel::guest::{GuestName, Image};
+use hostel::storage::image::Wanted;
 use hostel::storage::{Layout, Silent, image, tree};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -34,7 +35,7 @@ fn a_killed_build_leaves_nothing(world: &World) {
     // SAFETY: a test of this suite has one thread.
     let child = match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
-            let _ = image::prepare(&layout, &image, &[], &Silent);
+            let _ = image::prepare(&layout, Wanted::image(&image), &Silent);
             std::process::exit(0);
         }
         ForkResult::Parent { child } => child,
@@ -75,13 +76,20 @@ pub(crate) fn packages() -> [Vec<String>; 2] {
     [vec!["openssh-server".to_owned(), few[0].clone()], few]
 }
 
+fn wanted<'a>(image: &'a Image, packages: &'a [String]) -> Wanted<'a> {
+    Wanted {
+        packages,
+        ..Wanted::image(image)
+    }
+}
+
 fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
     let _images = world.share_images();
     let layout = layout(world);
     let suite: Image = "debian:bookworm".parse().unwrap();
     let [packages, few] = packages();
-    let prepared = image::prepare(&layout, &suite, &packages, &Silent).unwrap();
-    assert_eq!(image::prepare(&layout, &suite, &packages, &Silent).unwrap(), prepared);
+    let prepared = image::prepare(&layout, wanted(&suite, &packages), &Silent).unwrap();
+    assert_eq!(image::prepare(&layout, wanted(&suite, &packages), &Silent).unwrap(), prepared);
     assert!(!prepared.path.join("usr/sbin/policy-rc.d").exists());
     assert!(!prepared.path.join("etc/ssh/ssh_host_ed25519_key").exists());
     assert_eq!(fs::read_dir(prepared.path.join("dev")).unwrap().count(), 0);
@@ -111,7 +119,7 @@ fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
     // Another set of packages of the same suite finds in the cache what the first one had.
     let debs = layout.images().join(".apt/archives");
     let had = fs::read_dir(&debs).unwrap().count();
-    let more = image::prepare(&layout, &suite, &few, &Silent).unwrap();
+    let more = image::prepare(&layout, wanted(&suite, &few), &Silent).unwrap();
     assert_ne!(more.key, prepared.key);
     assert_eq!(fs::read_dir(&debs).unwrap().count(), had);
     for name in [&web, &db] {
@@ -128,7 +136,7 @@ fn a_copy_on_btrfs_shares_its_extents(world: &World) {
     // Two of them do not fit.
     fs::write(source.join("large"), vec![b'x'; 120 << 20]).unwrap();
     let image: Image = format!("dir:{}", source.display()).parse().unwrap();
-    let prepared = image::prepare(&layout, &image, &[], &Silent).unwrap();
+    let prepared = image::prepare(&layout, Wanted::image(&image), &Silent).unwrap();
     for n in 0..4 {
         let name: GuestName = format!("g{n}").parse().unwrap();
         image::install(&layout, &name, &prepared, None, &hostel::storage::Bounds::NONE, &Silent).unwrap();

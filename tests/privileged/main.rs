@@ -39,6 +39,7 @@ macro_rules! files {
 // In alphabetical order, one a line, so that two branches that each add one merge.
 files! {
     allow,
+    arch,
     archive,
     backup,
     bpf,

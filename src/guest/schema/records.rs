@@ -2,7 +2,7 @@
 
 use super::scalars as s;
 use super::{Field, Record, Type};
-use crate::guest::{Allow, Storage, Volume};
+use crate::guest::{Allow, Arch, Storage, Volume};
 
 /// A field that may be left out; builders below change what differs.
 pub(crate) const fn field(name: &'static str, kind: Type, doc: &'static str, example: &'static str) -> Field {
@@ -51,6 +51,7 @@ record!(GUEST, "guest", "A complete Linux server.", [
     field("xid", Type::Scalar(&s::XID), "The context id, 2 to 49151: its user ids, cgroup and loopback address follow from it.", "101").default("allocated, and remembered"),
     field("image", Type::Scalar(&s::IMAGE), "Where its files come from: `busybox`, `debian:SUITE`, `devuan:SUITE`, `ubuntu:SUITE`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:IMAGE]`, `tar:FILE`, `dir:PATH` or `clone:GUEST`. Changing it rebuilds the guest.", "\"debian:bookworm\"").required(),
     field("packages", Type::List(&Type::Scalar(&s::PACKAGE)), "Debian packages added to the image.", "{ \"nginx-light\" }"),
+    field("arch", Type::Enum(Arch::NAMES), "What processor its programs are for, by Debian's name. Programs for another than the host's are run by qemu's user-mode emulator, many times slower; `hostel doc arch` tells what that needs. Changing it rebuilds the guest.", "\"arm64\"").default("the host's"),
     field("storage", Type::Enum(Storage::NAMES), "How its files are kept. `btrfs`: a subvolume, made as a snapshot. `reflink`: a copy that shares its extents. `overlay`: a layer of its own over files that it shares with others of its image, on disk and in memory. `dir`: a copy. `image`: a file system of its own in one file, as large as `limits.disk`. What the file system cannot do is refused. Changing it moves the files while the guest is stopped.", "\"overlay\"").default("the first of `btrfs`, `reflink`, `dir` that the file system can; `image` where nothing else keeps `limits.disk`"),
     field("hostname", Type::Scalar(&s::HOSTNAME), "Its hostname.", "\"web.example.net\"").default("its name"),
     field("net", Type::Record(&NET), "Its network.", "{ mode = \"bind\", address = \"10.0.0.10/24\", device = \"eth0\" }"),

@@ -16,11 +16,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sha2::{Digest, Sha256};
 
-use super::super::{Layout, Progress, tree};
+use super::super::{Layout, Progress, emulator, tree};
 use super::sources::{self, Source};
 use super::{make_dir, make_root, open, short};
 use crate::error::{Context, Error, Kind, Result};
-use crate::guest::Distribution;
+use crate::guest::{Arch, Distribution, Emulator};
 use crate::sys::{self, unshare};
 
 /// Counts changes to how an image is built; it is part of the key.
@@ -50,12 +50,19 @@ pub(super) struct Debian {
     suite: String,
     packages: Vec<String>,
     sources: Vec<Source>,
+    /// What processor it is for, where it is not the host's.
+    arch: Option<Arch>,
     tool: PathBuf,
 }
 
 impl Debian {
     /// Checks the names and finds the builder.
-    pub(super) fn new(distribution: Distribution, suite: &str, packages: &[String]) -> Result<Self> {
+    pub(super) fn new(
+        distribution: Distribution,
+        suite: &str,
+        packages: &[String],
+        arch: Option<Arch>,
+    ) -> Result<Self> {
         let mut packages = packages.to_vec();
         for package in &packages {
             if !is_package(package) {
@@ -65,7 +72,7 @@ impl Debian {
                 ));
             }
         }
-        let sources = sources::of(distribution, suite)?;
+        let sources = sources::of(distribution, suite, arch)?;
         if sources.iter().any(Source::needs_certificates) {
             packages.push("ca-certificates".to_owned());
         }
@@ -84,6 +91,7 @@ impl Debian {
             suite: suite.to_owned(),
             packages,
             sources,
+            arch: arch.filter(|arch| Some(*arch) != Arch::native()),
             tool,
         })
     }
@@ -94,7 +102,7 @@ impl Debian {
         let tool = fs::read(&self.tool).context(|| format!("read `{}`", self.tool.display()))?;
         let mut hash = Sha256::new();
         hash.update([REVISION]);
-        hash.update(env::consts::ARCH);
+        hash.update(self.arch.map_or(env::consts::ARCH, Arch::name));
         hash.update(Sha256::digest(&tool));
         for word in self
             .packages
@@ -104,7 +112,9 @@ impl Debian {
             hash.update([0]);
             hash.update(word);
         }
-        Ok(format!("{}-{}-{}", self.distribution, self.suite, short(hash)))
+        let of_arch = self.arch.map(|arch| format!("{arch}-")).unwrap_or_default();
+        let hash = short(hash);
+        Ok(format!("{}-{}-{of_arch}{hash}", self.distribution, self.suite))
     }
 
     /// Makes `rootfs` in `dir`.
@@ -121,14 +131,18 @@ impl Debian {
                 fs::create_dir_all(&made).context(|| format!("make `{}`", made.display()))?;
             }
         }
+        // Packages run programs of theirs while they are installed.
+        let emulator = emulator::way(self.arch)?.into_emulator();
         let (root, scratch) = (dir.join("rootfs"), dir.join("scratch"));
         make_root(&root)?;
         make_dir(&scratch, 0o700)?;
         // Where it survives a failure: the scratch directory does not.
         let log_path = layout.images().join(format!(".{key}.log"));
-        progress.stage(&format!("building {} {}", self.distribution.title(), self.suite));
+        let of_arch = self.arch.map(|arch| format!(" for {arch}")).unwrap_or_default();
+        let title = self.distribution.title();
+        progress.stage(&format!("building {title} {}{of_arch}", self.suite));
         let mut command = self.command(&root, &cache, &scratch);
-        run(&mut command, "mmdebstrap", &log_path, progress)?;
+        run(&mut command, "mmdebstrap", emulator.as_ref(), &log_path, progress)?;
         // Device nodes of the builder; a guest gets its own /dev.
         let dev = root.join("dev");
         for entry in fs::read_dir(&dev).context(|| format!("list `{}`", dev.display()))? {
@@ -150,6 +164,12 @@ impl Debian {
             ])
             .arg(format!("--setup-hook={BEFORE}"))
             .arg(format!("--customize-hook={AFTER}"));
+        if let Some(arch) = self.arch {
+            // Of the emulator hostel knows more than the builder, which looks for one in the host's settings.
+            command
+                .arg(format!("--architectures={arch}"))
+                .arg("--skip=check/qemu");
+        }
         if !self.packages.is_empty() {
             command.arg(format!("--include={}", self.packages.join(",")));
         }
@@ -181,7 +201,7 @@ pub(super) fn personalise(root: &Path, progress: &dyn Progress) -> Result<()> {
     progress.stage("making the keys of its ssh server");
     let mut command = Command::new("/usr/bin/ssh-keygen");
     command.arg("-A").env_clear().stdin(Stdio::null());
-    unshare::in_own_namespaces(&mut command, Some(root)).context(|| "prepare `ssh-keygen`")?;
+    unshare::in_own_namespaces(&mut command, Some(root), None).context(|| "prepare `ssh-keygen`")?;
     let output = command.output().context(|| "run `ssh-keygen` in the new guest")?;
     if output.status.success() {
         return Ok(());
@@ -211,13 +231,19 @@ fn proxies() -> Vec<(&'static str, OsString)> {
 }
 
 /// Runs a builder in its own namespaces. Its stages are told; on failure its last complaint is the error.
-fn run(command: &mut Command, name: &str, log_path: &Path, progress: &dyn Progress) -> Result<()> {
+fn run(
+    command: &mut Command,
+    name: &str,
+    emulator: Option<&Emulator>,
+    log_path: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
     let log = || format!("write `{}`", log_path.display());
     let mut file = File::create(log_path).context(log)?;
     let (reader, writer) = std::io::pipe().context(|| "make a pipe")?;
     let twin = writer.try_clone().context(|| "make a pipe")?;
     command.stdin(Stdio::null()).stdout(twin).stderr(writer);
-    unshare::in_own_namespaces(command, None).context(|| format!("prepare `{name}`"))?;
+    unshare::in_own_namespaces(command, None, emulator).context(|| format!("prepare `{name}`"))?;
     let mut child = command.spawn().context(|| format!("run `{name}`"))?;
     // The command keeps the writing ends of the pipe, which would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -336,7 +362,7 @@ mod tests {
     fn the_key_is_the_set_of_packages() {
         let key = |packages: &[&str]| {
             let packages: Vec<_> = packages.iter().map(|&p| p.to_owned()).collect();
-            Debian::new(Distribution::Debian, "bookworm", &packages)
+            Debian::new(Distribution::Debian, "bookworm", &packages, None)
                 .unwrap()
                 .key()
                 .unwrap()
@@ -352,7 +378,7 @@ mod tests {
         let log = dir.path().join("log");
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo I: one...; echo 'E: Unable to locate package x' >&2; echo 'E: run_chroot failed' >&2; exit 25"]);
-        let err = run(&mut command, "builder", &log, &Silent).unwrap_err();
+        let err = run(&mut command, "builder", None, &log, &Silent).unwrap_err();
         assert_eq!(
             err.to_string(),
             "`builder` failed (exit status: 25): E: Unable to locate package x"

@@ -26,7 +26,7 @@ use super::{Bounds, Layout, Progress, identity, layer, lock, tree};
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::image::Container;
 use crate::guest::start_of_image::StartOfImage;
-use crate::guest::{Distribution, GuestName, Image, Storage};
+use crate::guest::{Arch, Distribution, GuestName, Image, Spec, Storage};
 use crate::sys;
 
 /// An image that guests can be made from.
@@ -40,15 +40,48 @@ pub struct Prepared {
     pub source: Option<GuestName>,
     /// How it says that it is started, if it says so.
     pub start: Option<StartOfImage>,
+    /// Whether the host's processor runs its programs.
+    pub is_native: bool,
+}
+
+/// What a guest is to be made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Where its files come from.
+    pub image: &'a Image,
+    /// The packages that are added.
+    pub packages: &'a [String],
+    /// What processor it is for; the host's own without it.
+    pub arch: Option<Arch>,
+}
+
+impl<'a> Wanted<'a> {
+    /// As the specification says.
+    pub fn of(spec: &'a Spec) -> Self {
+        Self {
+            image: &spec.image,
+            packages: &spec.packages,
+            arch: spec.arch,
+        }
+    }
+
+    /// The image alone, for the host's processor.
+    pub fn image(image: &'a Image) -> Self {
+        Self {
+            image,
+            packages: &[],
+            arch: None,
+        }
+    }
 }
 
 /// Finds the image, or makes it. Two that want the same one at once get the same one: the second waits.
-pub fn prepare(
-    layout: &Layout,
-    image: &Image,
-    packages: &[String],
-    progress: &dyn Progress,
-) -> Result<Prepared> {
+pub fn prepare(layout: &Layout, wanted: Wanted<'_>, progress: &dyn Progress) -> Result<Prepared> {
+    let Wanted {
+        image,
+        packages,
+        arch,
+    } = wanted;
     if !packages.is_empty() && !matches!(image, Image::Suite(..)) {
         return Err(
             Error::new(Kind::Invalid, format!("the image `{image}` takes no `packages`")).with_hint(
@@ -74,6 +107,7 @@ pub fn prepare(
                 path: path.clone(),
                 source: None,
                 start: None,
+                is_native: is_native(arch),
             })
         }
         Image::Clone(source) => {
@@ -89,18 +123,23 @@ pub fn prepare(
                 path,
                 source: Some(source.clone()),
                 start: super::state::read(layout, source)?.and_then(|applied| applied.start),
+                is_native: is_native(arch),
             })
         }
         Image::Suite(distribution, suite) => {
-            let debian = debian::Debian::new(*distribution, suite, packages)?;
+            let debian = debian::Debian::new(*distribution, suite, packages, arch)?;
             let key = debian.key()?;
-            cached(layout, &key, progress, |dir| {
+            let prepared = cached(layout, &key, progress, |dir| {
                 debian.build(layout, &key, dir, progress)
+            })?;
+            Ok(Prepared {
+                is_native: is_native(arch),
+                ..prepared
             })
         }
         Image::Container(container) => {
             progress.stage(&format!("reading {}", container.path.display()));
-            let oci = oci::Oci::find(layout, container, host_arch())?;
+            let oci = oci::Oci::find(layout, container, go_name(arch))?;
             let start = oci.start();
             let prepared = cached(layout, &oci.key(), progress, |dir| oci.unpack(dir, progress))?;
             Ok(Prepared {
@@ -118,13 +157,14 @@ pub fn prepare(
     }
 }
 
-/// The architecture of this host, by Go's name for it, which is Debian's too.
-fn host_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
+fn is_native(arch: Option<Arch>) -> bool {
+    arch.is_none() || arch == Arch::native()
+}
+
+/// An architecture, the host's without one, by Go's name for it.
+fn go_name(arch: Option<Arch>) -> &'static str {
+    arch.or_else(Arch::native)
+        .map_or(std::env::consts::ARCH, Arch::go_name)
 }
 
 /// Makes the guest's own files from the image: all of them or none. Gives how they are kept. The caller holds the
@@ -240,7 +280,8 @@ fn personalise(
     let is_debian = Distribution::ALL
         .iter()
         .any(|of| prepared.key.starts_with(&format!("{of}-")));
-    if is_debian && files.has_tree() {
+    // Its own programs may be for another processor; the host's make the keys then.
+    if is_debian && files.has_tree() && prepared.is_native {
         return debian::personalise(&rootfs, progress);
     }
     let Some(label) = prepared
@@ -302,6 +343,7 @@ fn cached(
         path: place.join("rootfs"),
         source: None,
         start: None,
+        is_native: true,
     };
     if prepared.path.is_dir() {
         return Ok(prepared);
@@ -409,8 +451,11 @@ mod tests {
     fn a_busybox_guest_is_made_and_removed() {
         let (_dir, layout) = layout();
         let web: GuestName = "web".parse().unwrap();
-        let prepared = prepare(&layout, &Image::Busybox, &[], &Silent).unwrap();
-        assert_eq!(prepare(&layout, &Image::Busybox, &[], &Silent).unwrap(), prepared);
+        let prepared = prepare(&layout, Wanted::image(&Image::Busybox), &Silent).unwrap();
+        assert_eq!(
+            prepare(&layout, Wanted::image(&Image::Busybox), &Silent).unwrap(),
+            prepared
+        );
         install(
             &layout,
             &web,
@@ -447,7 +492,7 @@ mod tests {
     fn a_clone_is_a_copy_with_an_identity_of_its_own() {
         let (_dir, layout) = layout();
         let (web, twin): (GuestName, GuestName) = ("web".parse().unwrap(), "twin".parse().unwrap());
-        let busybox = prepare(&layout, &Image::Busybox, &[], &Silent).unwrap();
+        let busybox = prepare(&layout, Wanted::image(&Image::Busybox), &Silent).unwrap();
         install(
             &layout,
             &web,
@@ -463,7 +508,7 @@ mod tests {
         fs::write(layout.rootfs(&web).join("etc/machine-id"), "0123\n").unwrap();
         fs::write(layout.rootfs(&web).join("srv/data"), "data").unwrap();
         let image = Image::Clone(web.clone());
-        let prepared = prepare(&layout, &image, &[], &Silent).unwrap();
+        let prepared = prepare(&layout, Wanted::image(&image), &Silent).unwrap();
         assert_eq!(prepared.key, "clone-web");
         install(
             &layout,
@@ -479,7 +524,11 @@ mod tests {
             fs::read(layout.rootfs(&twin).join("etc/machine-id")).unwrap(),
             b""
         );
-        let gone = prepare(&layout, &Image::Clone("gone".parse().unwrap()), &[], &Silent);
+        let gone = prepare(
+            &layout,
+            Wanted::image(&Image::Clone("gone".parse().unwrap())),
+            &Silent,
+        );
         assert_eq!(gone.unwrap_err().to_string(), "there is no guest `gone` to clone");
     }
 
@@ -523,7 +572,12 @@ mod tests {
     #[test]
     fn packages_are_for_debian() {
         let (_dir, layout) = layout();
-        let err = prepare(&layout, &Image::Busybox, &["nginx".into()], &Silent).unwrap_err();
+        let packages = ["nginx".into()];
+        let wanted = Wanted {
+            packages: &packages,
+            ..Wanted::image(&Image::Busybox)
+        };
+        let err = prepare(&layout, wanted, &Silent).unwrap_err();
         assert_eq!(err.to_string(), "the image `busybox` takes no `packages`");
     }
 }

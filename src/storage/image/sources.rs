@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::guest::Distribution;
+use crate::guest::{Arch, Distribution};
 
 /// One source of packages, in the one-line style of `sources.list(5)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,16 +35,20 @@ impl Source {
 }
 
 /// The sources of a suite, its updates and its security fixes. None where the builder's own default is right.
-pub(super) fn of(distribution: Distribution, suite: &str) -> Result<Vec<Source>> {
+pub(super) fn of(distribution: Distribution, suite: &str, arch: Option<Arch>) -> Result<Vec<Source>> {
+    let native = distribution.mirror(Arch::native());
+    let mirror = distribution.mirror(arch.or_else(Arch::native));
     // `stable` of the host's apt is that of the host's distribution.
     let has_many = Distribution::ALL.iter().filter(|of| of.knows(suite)).count() > 1;
-    if !has_many || is_the_hosts(distribution, Path::new("/etc/os-release")) {
+    let is_the_hosts = !has_many || is_the_hosts(distribution, Path::new("/etc/os-release"));
+    // A mirror of Ubuntu has some processors, and another the others.
+    if is_the_hosts && mirror == native {
         let found = of_host(suite);
         if !found.is_empty() {
             return Ok(found);
         }
     }
-    let (Some(uri), Some(keyring)) = (distribution.mirror(super::host_arch()), distribution.keyring()) else {
+    let (Some(uri), Some(keyring)) = (mirror, distribution.keyring()) else {
         return Ok(Vec::new());
     };
     own(distribution, suite, uri, Path::new(keyring))

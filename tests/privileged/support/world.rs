@@ -7,6 +7,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use hostel::guest::Arch;
+
 use super::command::{Hostel, tool};
 
 /// What a test is given. Nothing in it is shared with another test that runs at the same time.
@@ -29,9 +31,9 @@ pub(crate) fn images() -> Option<PathBuf> {
     fs::read_dir(&dir).ok()?.next().map(|_| dir)
 }
 
-/// Builds those of the Debian images `sets` (their packages) that the shared directory does not have yet: for a machine
+/// Builds those of the Debian images `sets` (their packages and architectures) that the shared directory does not have yet: for a machine
 /// that has no mirror to build them from.
-pub(crate) fn fetch(sets: &[Vec<String>]) -> hostel::Result<()> {
+pub(crate) fn fetch(sets: &[(Vec<String>, Option<Arch>)]) -> hostel::Result<()> {
     let shared = PathBuf::from(env::var_os("HOSTEL_TEST_IMAGES").expect("HOSTEL_TEST_IMAGES"));
     fs::create_dir_all(&shared).unwrap();
     let shared = shared.canonicalize().unwrap();
@@ -45,8 +47,13 @@ pub(crate) fn fetch(sets: &[Vec<String>]) -> hostel::Result<()> {
     layout.ensure()?;
     let images = world.share_images();
     let suite = "debian:bookworm".parse()?;
-    for packages in sets {
-        hostel::storage::image::prepare(&layout, &suite, packages, &hostel::storage::Silent)?;
+    for (packages, arch) in sets {
+        let wanted = hostel::storage::image::Wanted {
+            image: &suite,
+            packages,
+            arch: *arch,
+        };
+        hostel::storage::image::prepare(&layout, wanted, &hostel::storage::Silent)?;
     }
     drop(images);
     Ok(())
