@@ -60,6 +60,12 @@ impl Volume {
     /// The ways to keep one. Not in layers: two guests that have the same top layer mounted undo each other's work, and
     /// there is nothing below that many would share.
     pub const STORAGE: &[&str] = &["btrfs", "reflink", "dir", "image"];
+
+    /// Whether one that is like this needs no change to be what is said.
+    pub fn is_as(&self, said: &Self) -> bool {
+        let is_kept_so = said.storage.is_none() || said.storage == self.storage;
+        is_kept_so && (self.size, self.inodes) == (said.size, said.inodes)
+    }
 }
 
 /// What a mount shows.

@@ -11,7 +11,7 @@ use super::host::Host;
 use super::stop::StopHow;
 use super::{WAIT, build, convert, destroy, health, observe, set, start, stop, tree, volume};
 use crate::error::{Error, Kind, Result};
-use crate::guest::{GuestName, Spec, Xid};
+use crate::guest::{GuestName, Spec, Volume, Xid};
 use crate::plan::{Action, Fact, Facts, Plan, Verb};
 use crate::storage::files::{self, Access};
 use crate::storage::state::{self, Applied, RecipeRef};
@@ -64,11 +64,13 @@ pub fn facts(host: &Host) -> Result<Facts> {
             drift: Vec::new(),
             recipe: applied.recipe.map(|r| r.path.to_string_lossy().into_owned()),
         };
+        volumes_of(host, &mut fact.spec)?;
         if let Some(group) = observe::group(host, fact.xid)?
             && observe::lives(&group)?
         {
             // Without a record of its start (it was killed between the two) it runs with what was applied.
-            let started = applied.started.unwrap_or_else(|| fact.spec.clone());
+            let mut started = applied.started.unwrap_or_else(|| fact.spec.clone());
+            volumes_of(host, &mut started)?;
             fact.drift = group.drift(&started.limits)?;
             fact.drift.extend(disk_drift(host, &started, fact.xid)?);
             fact.started = Some(started);
@@ -76,6 +78,18 @@ pub fn facts(host: &Host) -> Result<Facts> {
         facts.insert(name, fact);
     }
     Ok(facts)
+}
+
+/// Makes what a guest says of its volumes what they are like: another guest, or `hostel volume set`, may have changed them.
+fn volumes_of(host: &Host, spec: &mut Spec) -> Result<()> {
+    for (name, said) in &mut spec.volumes {
+        if let Some(there) = volume::create::observed(host, name)? {
+            // Whoever did not say how it is kept says nothing about it.
+            let storage = said.storage.and(there.storage);
+            *said = Volume { storage, ..there };
+        }
+    }
+    Ok(())
 }
 
 /// The limits of its files that no longer hold, by their fields' names.

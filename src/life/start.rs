@@ -88,7 +88,7 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     refuse(host, spec, applied.xid)?;
     xid::confirm(&host.layout, &spec.name, applied.xid, &ids::taken()?)?;
     // Until it has them mounted.
-    let _uses = volume::use_all(host, spec)?;
+    let uses = volume::use_all(host, spec)?;
     // Here, where links of the guest's tree cannot lead out of it; the process inside only opens them.
     let files = files::read(&host.layout, &spec.name)?;
     // They may have been taken away since they were set: quotas are a setting of the mount.
@@ -135,6 +135,8 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
         (told, command.report) = (Some(read), Some(write));
     }
     let running = launch(host, spec.name.as_str(), Some(applied.xid), &steps, &command)?;
+    // It has them mounted now, and counts as a user.
+    drop(uses);
     // This copy too, or the pipe would never end.
     drop(command);
     let result = told.map_or(Ok(()), |told| wait_for_own(host, applied, &running, told));

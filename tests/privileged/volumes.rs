@@ -13,6 +13,8 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] => what_is_in_use_is_neither_removed_nor_rolled_back,
     [Root, Cgroup2, Bpf, Busybox] => a_clone_of_a_guest_has_the_same_volume,
     [Root, Cgroup2, Bpf, Busybox] => hooks_run_around_a_snapshot_of_a_volume,
+    [Root, Cgroup2, Bpf, Busybox] => a_script_works_with_volumes,
+    [Root, Cgroup2, Bpf, Busybox, Filesystem("ext4"), Tool("resize2fs"), Tool("curl")] => the_example_serves_what_the_other_guest_wrote,
     [Root, Cgroup2, Bpf, Busybox, Tool("python3")] => a_hostile_volume_leads_nowhere,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs"), Tool("python3")] within 180 => a_volume_on_btrfs,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("xfs"), Tool("python3")] within 180 => a_volume_on_xfs,
@@ -136,6 +138,13 @@ fn a_recipe_makes_and_changes_volumes(world: &World) {
     place.ok(&["apply", &file]);
     place.run(&["plan", &file]).code(0);
     place.sh("a", "echo one >/data/file");
+    // Whoever changes it by hand differs from the recipe.
+    place.ok(&["stop", "--all"]);
+    place.ok(&["volume", "set", "data", "--size", "20M"]);
+    place.run(&["plan", &file]).code(2).stdout_has("volumes.data.size").stdout_has("16M");
+    place.ok(&["apply", &file]);
+    place.run(&["plan", &file]).code(0);
+    assert_eq!(place.sh("a", "cat /data/file"), "one\n");
     // That it grows while it is mounted is asked for, and needs CAP_SYS_RESOURCE.
     let file = recipe("{ size = \"24M\", storage = \"image\" }");
     place.run(&["plan", &file]).code(2).stdout_has("volumes.data.size");
@@ -215,6 +224,80 @@ fn hooks_run_around_a_snapshot_of_a_volume(world: &World) {
     assert_eq!(fs::read_to_string(&log).unwrap(), "pre_snapshot\npost_snapshot\n");
     place.destroy(&["a"]);
     place.ok(&["volume", "rm", "data"]);
+    removed(&place);
+}
+
+fn a_script_works_with_volumes(world: &World) {
+    let place = Place::here(world);
+    let script = r#"
+local hostel = require "hostel"
+local function said(value, why) return value == nil and why.message or value end
+print(said(hostel.volume "data"))
+local v = hostel.create_volume("data", { storage = "dir" })
+local ok, problem = pcall(hostel.create_volume, "data")
+print(v, v.name, ok, problem.kind)
+print(hostel.apply("a.lua")[1].verb)
+local g = assert(hostel.guest "a")
+local inside = function(script) assert(assert(g:exec { "sh", "-ec", script }).code == 0) end
+inside "echo one >/data/file"
+print(said(v:snapshot { name = "first", keep = 2 }))
+inside "echo two >/data/file"
+local status = v:status()
+print(status.storage, status.snapshots, status.users[1].guest, status.users[1].running)
+print(said(v:rollback "first"))
+print(said(v:remove()))
+g:stop()
+print(said(v:rollback "none"))
+print(said(v:rollback "first"))
+print(said(v:clone "copy"), #v:snapshots(), v:export("v.tar", { force = true }) > 0)
+print(said(hostel.import_volume("v.tar", { name = "third" })), select(2, hostel.import_volume "none.tar").kind)
+for _, other in ipairs(hostel.volumes()) do print(other) end
+print(said(v:set { storage = "dir", size = "max" }), said(v:remove_snapshot "first"), said(v:remove_snapshot "first"))
+g:destroy()
+for _, other in ipairs(hostel.volumes()) do print(said(other:remove())) end
+print(said(v:status()))
+"#;
+    world.file("a.lua", &format!("guest \"a\" {{ image = \"busybox\", xid = {}, {MOUNT} }}\n", world.xid(0)));
+    let file = world.file("script.lua", script);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let out = world.hostel(["run".as_ref(), file.as_os_str()]).dir(&world.dir).deadline(60).ok();
+    let expected = [
+        "there is no volume `data`",
+        "volume \"data\"\tdata\tfalse\texists",
+        "create",
+        "first",
+        "dir\t1\ta\ttrue",
+        "volume `data` is mounted by a, running",
+        "volume `data` is among the mounts of `a`",
+        "`data` has no snapshot `none`",
+        "true",
+        "volume \"copy\"\t1\ttrue",
+        "volume \"third\"\tnot_found",
+        "volume \"copy\"",
+        "volume \"data\"",
+        "volume \"third\"",
+        "true\ttrue\t`data` has no snapshot `first`",
+        "true",
+        "true",
+        "true",
+        "there is no volume `data`",
+    ];
+    assert_eq!(out.stdout.lines().collect::<Vec<_>>(), expected, "{out}");
+    removed(&place);
+}
+
+fn the_example_serves_what_the_other_guest_wrote(world: &World) {
+    // As the example says it, on a file system that has no quotas: the volume is an image.
+    let place = Place::on(world, "ext4");
+    let file = world.file("10-volumes.lua", include_str!("../../examples/10-volumes.lua"));
+    let shared = format!("shared_abstract_sockets={}", crate::support::Need::LandlockScopes.probe().is_err());
+    place.ok(&["apply", file.to_str().unwrap(), "--set", &shared]);
+    tool("curl", ["-sf", "http://127.10.0.12/index.html"]).ok().stdout("hello\n");
+    let owner = shell(&place, "server", "0", "stat -c %u:%g /srv; touch /srv/x");
+    owner.code(1).stdout("33:33\n").stderr_has("Read-only file system");
+    place.ok(&["volume", "ls"]).stdout_has("/64M").stdout_has("server writer");
+    place.destroy(&["writer", "server"]);
+    place.ok(&["volume", "rm", "pages"]);
     removed(&place);
 }
 
@@ -330,7 +413,7 @@ fn full(place: &Place, storage: &str, shows_in_df: bool) {
     place.sh("b", "dd if=/dev/zero of=/other/mine bs=1M count=10 conv=fsync 2>/dev/null; echo x >/root/x");
     let shown = place.ok(&["volume", "show", "data", "--json"]).stdout;
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!(shown["disk"]["limit"], 24 << 20, "{shown}");
+    assert_eq!((&shown["disk"]["limit"], &shown["size"]), (&(24 << 20).into(), &(24 << 20).into()), "{shown}");
     place.ok(&["volume", "ls"]).stdout_has("/24M");
     if shows_in_df {
         let total: u64 = place.sh("a", "df -k /data | tail -1 | awk '{ print $2 }'").trim().parse().unwrap();

@@ -380,6 +380,67 @@ t.describe("a fake guest", function()
   end)
 end)
 
+t.describe("a volume", function()
+  local function on_data(body, options)
+    options = options or {}
+    options.host = options.host or t.fake_host { guests = t.eval "recipes/volume.lua", volumes = { "spare" } }
+    local work = flow.define "volumes" {
+      run = function(f)
+        f:step "work" { run = body }
+      end,
+    }
+    return t.flow(work, options), options.host
+  end
+
+  t.it("is made by the recipe, changed, copied and removed", function()
+    local run = on_data(function()
+      local data = assert(hostel.volume "data")
+      t.expect(#hostel.volumes()):to_equal(2)
+      t.expect(data:status().size):to_equal(1 << 30)
+      assert(data:set { size = "2G", inodes = "max" })
+      t.expect(data:status().size):to_equal(2 << 30)
+      t.expect(data:snapshot { name = "one" }):to_equal "one"
+      t.expect(data:snapshots()[1].label):to_equal "one"
+      t.expect(data:clone("copy").name):to_equal "copy"
+      t.expect(data:export "data.tar"):to_equal(0)
+      t.expect(hostel.import_volume("data.tar", { name = "third" }).name):to_equal "third"
+      assert(data:remove_snapshot "one")
+      local ok, problem = pcall(hostel.create_volume, "copy")
+      t.expect(ok):to_equal(false)
+      t.expect(problem.kind):to_equal "exists"
+      assert(hostel.volume("copy"):remove())
+      local none, why = hostel.volume "copy"
+      t.expect(none).to.be.absent()
+      t.expect(why.kind):to_equal "not_found"
+    end)
+    t.expect(run.error).to.be.absent()
+    t.expect(#run:called "volume:snapshot"):to_equal(1)
+  end)
+
+  t.it("is neither removed nor rolled back while a guest has it", function()
+    local run = on_data(function()
+      local data = assert(hostel.volume "data")
+      data:snapshot { name = "one" }
+      local _, why = data:rollback "one"
+      t.expect(why.kind):to_equal "state"
+      t.expect(select(2, data:remove()).kind):to_equal "state"
+      assert(assert(hostel.guest "db"):stop())
+      assert(data:rollback "one")
+      t.expect(select(2, data:rollback "two").kind):to_equal "not_found"
+      assert(hostel.guest("db"):destroy())
+      assert(data:remove())
+    end)
+    t.expect(run.error).to.be.absent()
+  end)
+
+  t.it("that nobody made lets no guest start", function()
+    local ok, problem = pcall(t.fake_host, { guests = t.eval "recipes/no_volume.lua" })
+    t.expect(ok):to_equal(false)
+    t.expect(problem.message):to_match "there is no volume `data`"
+    t.fake_host { guests = t.eval "recipes/no_volume.lua", volumes = { "data" } }
+  end)
+end)
+
 t.describe("hostel's own workflows", function()
   t.it("restart nothing behind a guest that does not come up", function()
     local host = t.fake_host { guests = t.eval "recipes/three.lua" }

@@ -2,8 +2,8 @@
 
 use super::records::field;
 use super::scalars as s;
-use super::{CAPS, LIMITS, MOUNT, Record, Type};
-use crate::guest::Storage;
+use super::{CAPS, LIMITS, MOUNT, Record, Type, VOLUME};
+use crate::guest::{Storage, Volume};
 
 macro_rules! options {
     ($($(#[$doc:meta])* $id:ident: $name:literal, $text:literal, [$($field:expr),+ $(,)?];)+) => {$(
@@ -71,6 +71,18 @@ options! {
         field("onto", Type::Scalar(&s::NAME), "Put what has changed onto this guest, which must be as it was before.", "\"web\""),
         field("trust", Type::Bool, "Believe what the archive says of the host: mounts, network, capabilities and what is loosened.", "true").default("false"),
     ];
+    /// What `volume:export` takes beside the file.
+    EXPORT_VOLUME: "volume_export_options", "How a volume is written into a file.", [
+        field("snapshot", Type::Scalar(&s::TEXT), "Write this snapshot of it instead of what it is now.", "\"tue\""),
+        field("compress", Type::Enum(&["none", "gzip", "xz", "zstd"]), "How it is compressed.", "\"zstd\"").default("as the file's name says"),
+        field("force", Type::Bool, "Replace the file if it is there.", "true").default("false"),
+    ];
+    /// What `hostel.import_volume` takes beside the file.
+    IMPORT_VOLUME: "volume_import_options", "How a volume is made of a file.", [
+        field("name", Type::Scalar(&s::VOLUME), "Its name.", "\"data\"").default("that of the exported volume"),
+        field("size", Type::Scalar(&s::SIZE), "What is in it may take this at most, in bytes.", "\"2G\"").default("as the exported one"),
+        field("storage", Type::Enum(Volume::STORAGE), "How it is kept.", "\"image\"").default("what the file system does best"),
+    ];
     /// What `hostel.unify` takes.
     UNIFY: "unify_options", "What is unified.", [
         field("guests", Type::List(&Type::Scalar(&s::NAME)), "The names of the guests.", "{ \"web\", \"db\" }").default("all"),
@@ -109,4 +121,7 @@ pub static OPTIONS: &[&Record] = &[
     &CAPS,
     &LIMITS,
     &MOUNT,
+    &VOLUME,
+    &EXPORT_VOLUME,
+    &IMPORT_VOLUME,
 ];

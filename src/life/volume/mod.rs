@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::host::Host;
 use super::{WAIT, observe};
 use crate::error::{Error, Kind, Result};
-use crate::guest::{Bytes, GuestName, HookMoment, Spec, Storage, VolumeName};
+use crate::guest::{GuestName, HookMoment, Spec, Storage, VolumeName};
 use crate::life::hooks::{HookRunner, run_hook};
 use crate::storage::bounds::{self, Usage};
 use crate::storage::lock::{self, GuestLock, Use, Wait};
@@ -37,7 +37,7 @@ pub struct Seen {
     pub created: String,
     /// What is in it may take this at most, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<Bytes>,
+    pub size: Option<u64>,
     /// So many files and directories may be in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inodes: Option<u32>,
@@ -89,7 +89,7 @@ fn seen(host: &Host, name: &VolumeName, kept: Kept, guests: &[Guest]) -> Result<
         name: name.clone(),
         storage: files.storage(),
         created: kept.created,
-        size: kept.size,
+        size: kept.size.map(|size| size.0),
         inodes: kept.inodes,
         // Whoever cannot be asked tells nothing, as with guests.
         disk: bounds::usage(&host.layout, home.dir(), &files).ok().flatten(),

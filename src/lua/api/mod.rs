@@ -23,6 +23,7 @@ mod take;
 pub(super) mod tcp;
 mod time;
 mod toml;
+pub(super) mod volume;
 
 use mlua::{Lua, Table};
 
@@ -37,6 +38,7 @@ pub(super) fn module(lua: &Lua) -> mlua::Result<Table> {
     module.set("version", env!("CARGO_PKG_VERSION"))?;
     context::register(lua, &module)?;
     guest::register(lua, &module)?;
+    volume::register(lua, &module)?;
     module.set("apply", lua.create_function(apply::apply)?)?;
     Ok(module)
 }

@@ -18,6 +18,7 @@ pub(super) static MODULE: Module = Module {
 static CAPS: Type = Type::Record(&schema::CAPS);
 static LIMITS: Type = Type::Record(&schema::LIMITS);
 static MOUNT: Type = Type::Record(&schema::MOUNT);
+static VOLUME: Type = Type::Record(&schema::VOLUME);
 
 const ADDRESSES: super::Param = param(
     "addresses",
@@ -25,6 +26,7 @@ const ADDRESSES: super::Param = param(
     "IPv4 or IPv6, with or without a prefix length.",
 );
 const STOP: super::Param = table("options", &schema::STOP_OPTIONS, "How.").or("{}");
+const GONE: &str = "`nil, err` when the volume is gone; anything else is raised.";
 const ABSENT: &str = "`nil, err` when the guest is not in the state for it; anything else is raised.";
 
 static ENTRIES: &[Entry] = &[
@@ -106,6 +108,43 @@ static ENTRIES: &[Entry] = &[
         "hostel.import(\"web.tar.zst\", { name = \"lab\" })",
     )
     .errors("`nil, err` when there is no such file; anything else is raised, as that there is a guest of that name or that the archive is damaged."),
+    function(
+        "hostel.volume",
+        &[param("name", "string", "Its name.")],
+        "hostel.VolumeHandle?, hostel.Failure?",
+        "A volume that is there.",
+        "local data = assert(hostel.volume \"data\")",
+    )
+    .errors("`nil, err` when there is none of that name."),
+    function(
+        "hostel.volumes",
+        &[],
+        "hostel.VolumeHandle[]",
+        "Every volume, by name.",
+        "for _, v in ipairs(hostel.volumes()) do print(v.name) end",
+    ),
+    function(
+        "hostel.create_volume",
+        &[
+            param("name", "string", "Its name."),
+            typed("options", &VOLUME, "What it is like.").or("{}"),
+        ],
+        "hostel.VolumeHandle?, hostel.Failure?",
+        "Makes an empty volume, which belongs to root.",
+        "hostel.create_volume(\"data\", { size = \"2G\" })",
+    )
+    .errors("Raised: that there is one of that name, and what the file system cannot do."),
+    function(
+        "hostel.import_volume",
+        &[
+            param("file", "string", "What `volume:export` or `hostel volume export` wrote."),
+            table("options", &schema::IMPORT_VOLUME, "How.").or("{}"),
+        ],
+        "hostel.VolumeHandle?, hostel.Failure?",
+        "Makes a volume of an archive. The archive may come from anywhere.",
+        "hostel.import_volume(\"data.tar.zst\", { name = \"lab-data\" })",
+    )
+    .errors("`nil, err` when there is no such file; anything else is raised, as that there is a volume of that name or that the archive is damaged."),
     function(
         "hostel.unify",
         &[table("options", &schema::UNIFY, "Which guests, and how.").or("{}")],
@@ -329,6 +368,81 @@ static ENTRIES: &[Entry] = &[
         "g:destroy { force = true }",
     )
     .errors("`nil, err` when it runs and `force` is not set."),
+    function(
+        "volume:status",
+        &[],
+        "hostel.VolumeStatus?, hostel.Failure?",
+        "What there is to know of it.",
+        "assert(v:status()).users",
+    )
+    .errors(GONE),
+    function(
+        "volume:set",
+        &[typed("changes", &VOLUME, "What changes; `\"max\"` takes a limit away.")],
+        "true?, hostel.Failure?",
+        "Changes its limits, at once, or how it is kept, while no guest that mounts it runs.",
+        "v:set { size = \"4G\", inodes = \"max\" }",
+    )
+    .errors("`nil, err` when it is gone, or moves while a guest that runs has it mounted; anything else is raised."),
+    function(
+        "volume:snapshot",
+        &[table("options", &schema::SNAPSHOT, "What it is called, and how many are kept.").or("{}")],
+        "string?, hostel.Failure?",
+        "Takes a snapshot and returns its name. Guests that write to it stand still together while it is copied, but not on btrfs, with their hooks `pre_snapshot` and `post_snapshot` around that.",
+        "v:snapshot { name = \"before\", keep = 7 }",
+    )
+    .errors("`nil, err` when the volume is gone; anything else is raised, as that there is a snapshot of that name."),
+    function(
+        "volume:snapshots",
+        &[],
+        "{ label: string, created: string, storage: string, size: integer }[]?, hostel.Failure?",
+        "Its snapshots, the oldest first.",
+        "for _, s in ipairs(v:snapshots()) do print(s.label, s.created) end",
+    )
+    .errors(GONE),
+    function(
+        "volume:remove_snapshot",
+        &[param("label", "string", "The snapshot's name.")],
+        "true?, hostel.Failure?",
+        "Removes a snapshot.",
+        "v:remove_snapshot(\"before\")",
+    )
+    .errors("`nil, err` when there is none of that name; anything else is raised."),
+    function(
+        "volume:rollback",
+        &[param("label", "string", "The snapshot's name.")],
+        "true?, hostel.Failure?",
+        "Makes it what it was; no guest that mounts it runs. What has changed since is lost.",
+        "v:rollback(\"before\")",
+    )
+    .errors("`nil, err` when a guest that runs has it mounted, or there is no such snapshot; anything else is raised."),
+    function(
+        "volume:clone",
+        &[param("name", "string", "The name of the new volume.")],
+        "hostel.VolumeHandle?, hostel.Failure?",
+        "Makes another volume with the same in it, as for `snapshot`.",
+        "v:clone(\"copy\")",
+    )
+    .errors("`nil, err` when the volume is gone; anything else is raised, as that there is a volume of that name."),
+    function(
+        "volume:export",
+        &[
+            param("file", "string", "Where to; it is there only when it is whole."),
+            table("options", &schema::EXPORT_VOLUME, "How.").or("{}"),
+        ],
+        "integer?, hostel.Failure?",
+        "Writes it into one file, a tar archive, and returns how many files that has, as for `snapshot`.",
+        "v:export(\"data.tar.zst\")",
+    )
+    .errors("`nil, err` when the volume is gone; anything else is raised, as that there is a file of that name."),
+    function(
+        "volume:remove",
+        &[],
+        "true?, hostel.Failure?",
+        "Removes it with all that is in it and its snapshots.",
+        "v:remove()",
+    )
+    .errors("`nil, err` while a guest has it among its mounts, running or not."),
     value(
         "flags",
         "table<string, any>",
@@ -358,6 +472,45 @@ static CLASSES: &[Class] = &[
         fields: &[
             member("name", "string", "Its name."),
             member("xid", "integer", "Its context id."),
+        ],
+        sample: None,
+    },
+    Class {
+        name: "VolumeHandle",
+        word: "volume",
+        doc: "A volume, and what can be done with it.",
+        fields: &[member("name", "string", "Its name.")],
+        sample: None,
+    },
+    Class {
+        name: "VolumeStatus",
+        word: "volume_status",
+        doc: "What there is to know of a volume.",
+        fields: &[
+            member("name", "string", "Its name."),
+            member("storage", "string", "How it is kept."),
+            member("created", "string", "When it was made, RFC 3339."),
+            member(
+                "size",
+                "integer?",
+                "What is in it may take this at most, in bytes.",
+            ),
+            member(
+                "inodes",
+                "integer?",
+                "So many files and directories may be in it.",
+            ),
+            member(
+                "disk",
+                "table?",
+                "`used`, `limit` and `kept_by`, where the file system counts.",
+            ),
+            member("snapshots", "integer", "How many snapshots it has."),
+            member(
+                "users",
+                "{ guest: string, target: string, readonly: boolean, running: boolean }[]",
+                "The mounts of it in guests.",
+            ),
         ],
         sample: None,
     },

@@ -103,8 +103,8 @@ static ENTRIES: &[Entry] = &[
         "t.fake_host",
         &[param(
             "options",
-            "{ memory: string?, cpus: integer?, kernel: string?, cgroup: string?, controllers: string[]?, swap: boolean?, io_weight: (string|false)?, guests: hostel.Fleet? }",
-            "What it has. `cgroup` is v2, hybrid or v1.",
+            "{ memory: string?, cpus: integer?, kernel: string?, cgroup: string?, controllers: string[]?, swap: boolean?, io_weight: (string|false)?, guests: hostel.Fleet?, volumes: string[]? }",
+            "What it has. `cgroup` is v2, hybrid or v1; `volumes` are there besides those that its guests declare.",
         )
         .or("{ kernel = \"6.12\", cgroup = \"v2\", cpus = 4 }")],
         "hostel.FakeHost",

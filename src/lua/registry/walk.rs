@@ -73,6 +73,12 @@ fn made_in_rust() -> Vec<(&'static str, &'static str, &'static str, Recorded)> {
             "GuestHandle",
             recorded::<api::guest::Handle>(),
         ),
+        (
+            "api/volume.rs",
+            "VolumeHandle",
+            "VolumeHandle",
+            recorded::<api::volume::VolumeHandle>(),
+        ),
         ("api/fs.rs", "Root", "Files", recorded::<api::fs::Root>()),
         (
             "api/tcp.rs",

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use mlua::{AnyUserData, Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use super::recipe::{PlanHandle, specs};
+use super::volume::FakeVolume;
 use super::words::misuse;
 use crate::Error;
 use crate::guest::net::NetMode;
-use crate::guest::{Bytes, GuestName, LimitChange, Spec, Xid};
+use crate::guest::{Bytes, GuestName, LimitChange, Spec, VolumeName, Xid};
 use crate::lua::diagnostic::Code;
 use crate::lua::read::described;
 use crate::lua::state::Raised;
@@ -46,6 +47,8 @@ pub(in crate::lua) struct FakeHost {
     pub(super) paused: BTreeSet<GuestName>,
     /// The snapshots of each guest, the oldest first.
     pub(super) snapshots: BTreeMap<GuestName, Vec<String>>,
+    /// Its volumes.
+    pub(super) volumes: BTreeMap<VolumeName, FakeVolume>,
 }
 
 impl FakeHost {
@@ -57,6 +60,14 @@ impl FakeHost {
         let unnamed = || -> crate::Result<()> {
             self.cgroups.unified()?;
             self.cgroups.require(&spec.limits)?;
+            let is_there =
+                |name: &VolumeName| self.volumes.contains_key(name) || spec.volumes.contains_key(name);
+            if let Some(name) = spec.mounted_volumes().into_iter().find(|name| !is_there(name)) {
+                return Err(Error::new(
+                    crate::Kind::NotFound,
+                    format!("there is no volume `{name}`"),
+                ));
+            }
             let on_host_stack = matches!(spec.net.mode, NetMode::Bind | NetMode::Host);
             if on_host_stack && !spec.net.shared_abstract_sockets {
                 landlock::require_abi(self.landlock)?;
@@ -97,6 +108,10 @@ impl FakeHost {
                     drift: Vec::new(),
                     recipe: Some(Self::RECIPE.to_owned()),
                 };
+                for (volume, said) in &spec.volumes {
+                    let made = self.volumes.entry(volume.clone()).or_default();
+                    made.take(said);
+                }
                 self.facts.insert(name.clone(), fact);
             }
             (_, None) => {}
@@ -147,6 +162,7 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
         io_weight: Some(IoWeight::Bfq),
     };
     let (mut memory, mut kernel, mut guests) = (None, (6, 12), Value::Nil);
+    let mut volumes = BTreeMap::new();
     for pair in options
         .into_iter()
         .flat_map(|table| table.pairs::<String, Value>().collect::<Vec<_>>())
@@ -197,13 +213,21 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
                 };
             }
             ("guests", table @ Value::Table(_)) => guests = table.clone(),
+            ("volumes", Value::Table(list)) => {
+                for name in list.sequence_values::<String>() {
+                    let name = name?.parse::<VolumeName>();
+                    let name = name.map_err(|invalid| wrong(format!("volumes: {}", invalid.message)))?;
+                    volumes.insert(name, FakeVolume::default());
+                }
+            }
             (
-                "memory" | "cpus" | "kernel" | "cgroup" | "controllers" | "swap" | "io_weight" | "guests",
+                "memory" | "cpus" | "kernel" | "cgroup" | "controllers" | "swap" | "io_weight" | "guests"
+                | "volumes",
                 _,
             ) => return Err(bad()),
             (other, _) => {
                 return Err(wrong(format!(
-                    "a host has no `{}`; there are cgroup, controllers, cpus, guests, io_weight, kernel, memory, swap",
+                    "a host has no `{}`; there are cgroup, controllers, cpus, guests, io_weight, kernel, memory, swap, volumes",
                     other.escape_debug()
                 )));
             }
@@ -220,6 +244,7 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
         cpus: description.cpus,
         paused: BTreeSet::new(),
         snapshots: BTreeMap::new(),
+        volumes,
     };
     if !guests.is_nil() {
         for spec in specs(lua, "fake_host", &guests)? {

@@ -19,6 +19,7 @@ mod lines;
 mod recipe;
 mod rehearsal;
 mod tree;
+mod volume;
 mod words;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::host::FakeHost;
 use super::tree::Shared;
 use super::words::misuse;
-use super::{guest, host};
+use super::{guest, host, volume};
 use crate::Kind;
 use crate::lua::api::arguments::Arguments;
 use crate::lua::api::{Failure, flow, json, stage};
@@ -80,6 +80,7 @@ pub(super) fn add(vm: &Vm, module: &Table, shared: &Shared) -> mlua::Result<()> 
         lua.create_function(|_, names: Vec<String>| host_with(names))?,
     )?;
     module.set("on_guest", lua.create_function(guest::on_guest)?)?;
+    module.set("on_volume", lua.create_function(volume::on_volume)?)?;
     let file = std::rc::Rc::clone(shared);
     module.set(
         "on_host",

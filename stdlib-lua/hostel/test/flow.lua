@@ -19,6 +19,16 @@ Rehearsal.__index = Rehearsal
 -- still does, in a `<close>` or behind a `pcall` of its own, is heard of by the host or the journal.
 local KILLED = {}
 
+-- What only looks is not among the calls of a run.
+local LOOKS = {
+  ["guest:status"] = true,
+  ["hostel.guest"] = true,
+  ["hostel.guests"] = true,
+  ["hostel.volume"] = true,
+  ["hostel.volumes"] = true,
+  ["volume:status"] = true,
+}
+
 local function guest_of(on, name)
   local found, why = host.on_guest(on, "find", name)
   if not found then
@@ -43,9 +53,10 @@ end
 function Rehearsal:_asked(call, subject, ...)
   stop_if_dead(self)
   local verb = call:match "^guest:(.+)$"
+  local on_volume = call:match "^volume:(.+)$" or call:match "^hostel%.([a-z_]*volumes?)$"
   if call == "time.now" or call == "time.monotonic" then
     return self._clock
-  elseif call ~= "hostel.guest" and call ~= "hostel.guests" and call ~= "guest:status" then
+  elseif not LOOKS[call] then
     self.calls[#self.calls + 1] =
       { name = call, subject = subject, args = { ... }, step = self._step, undo = self._is_undo }
   end
@@ -60,6 +71,8 @@ function Rehearsal:_asked(call, subject, ...)
   elseif call == "guest:exec" then
     local runs, why = host.on_guest(self.host, "exec", subject)
     return runs and completed(call, answers.COMMAND), why
+  elseif on_volume then
+    return host.on_volume(self.host, on_volume, subject, ...)
   elseif verb then
     return host.on_guest(self.host, verb, subject, ...)
   elseif call == "hostel.guest" then

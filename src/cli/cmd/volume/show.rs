@@ -52,7 +52,7 @@ fn size(seen: &Seen) -> String {
         .map_or_else(|| "-".to_owned(), |disk| human::bytes(disk.used));
     match seen.size {
         None => used,
-        Some(size) => format!("{used}/{}", human::bytes(size.0)),
+        Some(size) => format!("{used}/{}", human::bytes(size)),
     }
 }
 

@@ -1,0 +1,4 @@
+guest "db" {
+  image = "busybox",
+  mounts = { { source = "volume:data", target = "/var/lib/db" } },
+}
