@@ -85,8 +85,24 @@ def lua(part):
     ]
 
 
+def files(part):
+    times = lambda table: [(name, f"{row['median_ms']:.1f}", f"{row['best_ms']:.1f}") for name, row in table.items()]
+    shared = [(name, f"{row['first_s']:.2f}", f"{row['again_s']:.2f}", f"{row['first_s'] / row['again_s']:.0f}",
+               f"{row['before']:.2f}", f"{row['after']:.3f}") for name, row in part["share"].items()]
+    tree = part["tree"]
+    return [
+        f"A Debian root of {tree['files']} files, {tree['mb']} MB: a copy of it that is a guest, by file system.", "",
+        *rows(("", "median ms", "best ms"), times(part["clone"])), "",
+        f"{part['guests']} of them that know nothing of each other, made to share what is equal; disk as a multiple of one's.", "",
+        *rows(("", "first run s", "again s", "times faster", "disk before", "disk after"), shared), "",
+        "One into a file, and back.", "",
+        *rows(("", "median ms", "best ms"), times(part["carry"])),
+    ]
+
+
 SECTIONS = {"start": ("Start", start), "memory": ("Memory", memory), "network": ("Network", network),
-            "many": ("Many guests", many), "plan": ("Plan", plan), "lua": ("Lua", lua)}
+            "many": ("Many guests", many), "plan": ("Plan", plan), "lua": ("Lua", lua),
+            "files": ("Files", files)}
 
 
 def markdown(results):

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import files
 import lua
 import many
 import memory
@@ -23,6 +24,7 @@ PARTS = {
     "many": many.measure_guests,
     "plan": many.measure_plan,
     "lua": lua.measure,
+    "files": files.measure,
 }
 
 
