@@ -275,6 +275,10 @@ pub fn open(layout: &Layout, name: &VolumeName) -> Result<Inside> {
 pub fn hold(layout: &Layout, name: &VolumeName, kept: &Kept) -> Result<()> {
     let home = layout.volume_dir(name);
     let files = files::read_in(&home)?;
+    if files == Files::Image && kept.size.is_none() {
+        // It was killed while it was moved into an image, or out of one: the size is the image's.
+        return Ok(());
+    }
     bounds::hold(layout, &home, &files, &kept.bounds())
 }
 

@@ -35,6 +35,8 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => import_of_changes_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => snapshot_and_rollback_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => verbs_of_volumes_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => a_snapshot_of_a_shared_volume_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox, Tool("mkfs.ext4")] within 900 => a_volume_that_moves_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => unify_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => unify_undo_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] => a_start_after_a_kill_in_the_midst_of_attaching_is_fenced,
@@ -477,6 +479,69 @@ fn verbs_of_volumes_can_be_killed(world: &World) {
     );
     world.hostel(["volume", "rm", "data"]).ok();
     tidy(&[]);
+}
+
+/// Guests on a volume, `number` of them.
+fn on_volume(world: &World, count: u32) -> PathBuf {
+    let mounts = "mounts = { { source = \"volume:data\", target = \"/data\" } }";
+    let guest = |n| format!("guest \"g{n}\" {{ image = \"busybox\", xid = {}, {mounts} }}\n", world.xid(n));
+    world.file("volume.lua", &(0..count).map(guest).collect::<String>())
+}
+
+/// The guests that stand still for it go on, all of them.
+fn a_snapshot_of_a_shared_volume_can_be_killed(world: &World) {
+    world.hostel(["volume", "create", "data", "--storage", "dir"]).ok();
+    let file = on_volume(world, 3);
+    world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+    world.hostel(["stop", "g0", "g1", "g2"]).ok();
+    Crash::new(world).at_most(16).each(
+        &["volume", "snapshot", "data", "--name", "one"],
+        Victim::Command,
+        |step| step.process == "0",
+        || drop(world.hostel(["start", "g0", "g1", "g2"]).ok()),
+        || {
+            for guest in ["g0", "g1", "g2"] {
+                let script = ["exec", guest, "-T", "--", "busybox", "sh", "-ec", "echo x >/data/$$"];
+                let goes_on = || world.hostel(script).run().status == 0;
+                assert!(eventually(std::time::Duration::from_secs(10), goes_on), "{guest} stands still");
+            }
+            let again = world.hostel(["volume", "snapshot", "data", "--name", "one"]).run();
+            assert!(again.status == 0 || again.stderr.contains("already"), "{again}");
+            world.hostel(["volume", "snapshots", "data", "--remove", "one"]).ok();
+            world.hostel(["stop", "g0", "g1", "g2"]).ok();
+        },
+    );
+    world.hostel(["destroy", "--force", "g0", "g1", "g2"]).ok();
+    world.hostel(["volume", "rm", "data"]).ok();
+    world.hostel(["gc"]).ok();
+}
+
+/// Into an image and out of it: a guest starts on either.
+fn a_volume_that_moves_can_be_killed(world: &World) {
+    world.hostel(["volume", "create", "data", "--storage", "dir"]).ok();
+    let file = on_volume(world, 1);
+    world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+    let inside = |script: &str| drop(world.hostel(["exec", "g0", "-T", "--", "busybox", "sh", "-ec", script]).ok());
+    inside("echo one >/data/file");
+    world.hostel(["stop", "g0"]).ok();
+    let whole = || {
+        world.hostel(["start", "g0"]).ok();
+        inside("test $(cat /data/file) = one");
+        world.hostel(["stop", "g0"]).ok();
+    };
+    let (out, into) = (["--size", "max", "--storage", "dir"], ["--size", "16M", "--storage", "image"]);
+    for (there, back) in [(&into, &out), (&out, &into)] {
+        let set = |to: &[&'static str; 4]| [&["volume", "set", "data"][..], to].concat();
+        world.hostel(set(back)).ok();
+        Crash::new(world).at_most(16).everywhere(&set(there), || {}, || {
+            whole();
+            world.hostel(set(back)).ok();
+            whole();
+        });
+    }
+    destroy(world, "g0");
+    world.hostel(["volume", "rm", "data"]).ok();
+    world.hostel(["gc"]).ok();
 }
 
 fn convert_can_be_killed(world: &World) {

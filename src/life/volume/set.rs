@@ -47,8 +47,7 @@ pub(super) fn make_hold(
     let new = kept.within(wanted.size, wanted.inodes);
     if let Some(to) = wanted.storage.filter(|to| *to != files.storage()) {
         refuse_running(host, name, "what is in it moves")?;
-        volume::convert(layout, name, &new, to, progress)?;
-        return volume::write(layout, name, &new);
+        return convert(host, name, kept, &new, to, progress);
     }
     if (new.size, new.inodes) == (kept.size, kept.inodes) {
         return Ok(());
@@ -67,6 +66,28 @@ pub(super) fn make_hold(
             Ok(()) => err,
             Err(other) => err.and_also(other),
         }
+    })
+}
+
+/// Keeps it in another way, within new limits. Killed in between, what is kept of it asks for nothing that its files cannot
+/// do: limits that go are forgotten before they move, those that come are kept after.
+fn convert(
+    host: &Host,
+    name: &VolumeName,
+    kept: &Kept,
+    new: &Kept,
+    to: Storage,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let layout = &host.layout;
+    if !new.bounds().is_none() {
+        volume::convert(layout, name, new, to, progress)?;
+        return volume::write(layout, name, new);
+    }
+    volume::write(layout, name, new)?;
+    volume::convert(layout, name, new, to, progress).map_err(|err| match volume::write(layout, name, kept) {
+        Ok(()) => err,
+        Err(other) => err.and_also(other),
     })
 }
 
