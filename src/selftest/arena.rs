@@ -12,11 +12,24 @@ use std::time::{Duration, Instant};
 use super::canary::Canary;
 use super::command::{Output, Run};
 use super::place::Place;
+use super::rows::GUESTS;
 use super::script::{Answers, Script};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::Image;
-use crate::storage::{Layout, Silent, image, tree};
+use crate::guest::{Image, Storage};
+use crate::storage::{Files, Layout, Silent, driver, files, image, tree};
 use crate::sys::{interrupt, landlock};
+
+/// The guests that stand through all rows which do them no harm.
+const STANDING: [&str; 2] = ["a", "b"];
+
+/// Which init a guest has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Init {
+    /// hostel's, which runs services.
+    Hostels,
+    /// busybox's, under the keeper.
+    Own,
+}
 
 /// Where the attacker is in every guest.
 pub(super) const PROGRAM: &str = "/attack";
@@ -26,6 +39,8 @@ pub(super) struct Arena<'a> {
     place: &'a Place,
     image: OnceCell<PathBuf>,
     standing: Cell<bool>,
+    /// Whether the guests' files are layers.
+    is_laid: Cell<bool>,
     unique: Cell<u32>,
     /// How often a guest is started by rows that race.
     pub(super) starts: u32,
@@ -37,6 +52,7 @@ impl<'a> Arena<'a> {
             place,
             image: OnceCell::new(),
             standing: Cell::new(false),
+            is_laid: Cell::new(false),
             unique: Cell::new(0),
             starts,
         }
@@ -73,9 +89,41 @@ impl<'a> Arena<'a> {
         Ok(path)
     }
 
-    /// The root of a guest.
+    /// What a guest has written: its root, or the topmost layer of that.
     pub(super) fn rootfs(&self, guest: &str) -> PathBuf {
-        self.place.dir.join("state/guests").join(guest).join("rootfs")
+        let home = self.place.dir.join("state/guests").join(guest);
+        match files::read_in(&home) {
+            Ok(Files::Overlay(stack)) => stack.top.dir(&self.layout()).join("root"),
+            _ => home.join("rootfs"),
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::at(self.place.dir.join("state"))
+    }
+
+    /// Gives the guests that are made from now on files that are layers. Whether this file system can have them.
+    pub(super) fn lay(&self) -> Result<bool> {
+        match driver::of(Storage::Overlay).check(&self.layout()) {
+            Ok(()) => {}
+            Err(err) if err.kind() == Kind::Unsupported => return Ok(false),
+            Err(err) => return Err(err),
+        }
+        self.stand_down()?;
+        self.is_laid.set(true);
+        Ok(true)
+    }
+
+    /// Takes that back.
+    pub(super) fn lie_flat(&self) -> Result<()> {
+        self.stand_down()?;
+        self.is_laid.set(false);
+        Ok(())
+    }
+
+    /// Takes the guests away that a row has made for itself.
+    pub(super) fn clear(&self) -> Result<()> {
+        GUESTS.iter().try_for_each(|guest| self.destroy(guest))
     }
 
     /// An address of the self-test's own network (of RFC 2544, which nobody routes).
@@ -96,7 +144,7 @@ impl<'a> Arena<'a> {
     /// The tree that guests are made from: busybox and the attacker.
     pub(super) fn image(&self) -> Result<&Path> {
         if self.image.get().is_none() {
-            let layout = Layout::at(self.place.dir.join("state"));
+            let layout = self.layout();
             layout.ensure()?;
             let busybox = image::prepare(&layout, image::Wanted::image(&Image::Busybox), &Silent)?;
             let path = self.copy(&busybox.path)?;
@@ -137,9 +185,15 @@ impl<'a> Arena<'a> {
             Self::address(number + 1)
         );
         let net = if more.contains("net =") { "" } else { &net };
+        let storage = if self.is_laid.get() {
+            "storage = \"overlay\","
+        } else {
+            ""
+        };
         let xid = self.place.first + u32::from(number);
-        let text =
-            format!("guest \"{name}\" {{\n  image = \"{image}\",\n  xid = {xid},\n  {net}\n  {more}\n}}\n");
+        let text = format!(
+            "guest \"{name}\" {{\n  image = \"{image}\",\n  xid = {xid},\n  {net}\n  {storage} {more}\n}}\n"
+        );
         let path = self.path("recipe.lua");
         fs::write(&path, text).context(|| format!("write `{}`", path.display()))?;
         Ok(path)
@@ -161,11 +215,18 @@ impl<'a> Arena<'a> {
     pub(super) fn standing(&self) -> Result<()> {
         if !self.standing.get() {
             let nap = "services = { nap = { exec = { \"sleep\", \"100000\" }, restart = \"never\" } },";
-            self.guest("a", 0, nap)?;
-            self.guest("b", 1, nap)?;
+            for (guest, number) in STANDING.iter().zip(0..) {
+                self.guest(guest, number, nap)?;
+            }
             self.standing.set(true);
         }
         Ok(())
+    }
+
+    /// Takes the standing guests away; who wants them makes them anew.
+    fn stand_down(&self) -> Result<()> {
+        self.standing.set(false);
+        STANDING.iter().try_for_each(|guest| self.destroy(guest))
     }
 
     /// Takes a guest away, running or not, there or not.
@@ -213,6 +274,29 @@ impl<'a> Arena<'a> {
         script
             .answers(&output.stdout)
             .map_err(|err| explain(err, &output))
+    }
+
+    /// The same attack by a process that the start of a new guest `c` begins, under hostel's init or its own.
+    pub(super) fn attack_at_start(&self, init: Init, script: &Script) -> Result<Answers> {
+        let line = format!("{PROGRAM} </script >/answers; exec sleep 100000");
+        let how = match init {
+            Init::Hostels => {
+                format!("services = {{ tries = {{ exec = {{ \"sh\", \"-c\", \"{line}\" }} }} }},")
+            }
+            Init::Own => "init = \"/sbin/init\",".to_owned(),
+        };
+        let files = format!(
+            "files = {{ [\"/script\"] = [==[\n{}]==], [\"/etc/inittab\"] = \"::once:/bin/sh -c '{line}'\\n\" }},",
+            script.text()
+        );
+        self.guest("c", 2, &format!("{how} {files}"))?;
+        let mut said = String::new();
+        // The last line says that it came to its end.
+        eventually(|| {
+            said = self.exec("c", &["cat", "/answers"])?.stdout;
+            Ok(said.ends_with("end\n"))
+        })?;
+        script.answers(&said)
     }
 
     /// The same attack by root of the host: where nothing is in its way it must work, or it proves nothing.

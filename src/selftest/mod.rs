@@ -157,7 +157,7 @@ pub fn attempt(place: &Place, rows: &[&Row], starts: u32, watcher: &mut dyn Watc
     arena.image()?;
     for row in rows {
         watcher.begin(row);
-        let (state, detail) = match (row.attempt)(&arena) {
+        let (state, detail) = match on_files(row, &arena) {
             Ok(Verdict::Closed(detail)) => (State::Ok, detail),
             Ok(Verdict::Open(detail)) => (State::Failed, detail),
             Ok(Verdict::Skipped(detail)) => (State::Skipped, detail),
@@ -173,9 +173,30 @@ pub fn attempt(place: &Place, rows: &[&Row], starts: u32, watcher: &mut dyn Watc
             state,
             detail,
         })?;
-        for guest in rows::GUESTS {
-            arena.destroy(guest)?;
-        }
+        arena.clear()?;
     }
     Ok(())
+}
+
+/// Tries a row; and where files are what it is about, once more on files that are layers.
+fn on_files(row: &Row, arena: &Arena<'_>) -> Result<Verdict> {
+    let first = (row.attempt)(arena)?;
+    if !rows::ON_LAYERS.contains(&row.number) {
+        return Ok(first);
+    }
+    let Verdict::Closed(closed) = first else {
+        return Ok(first);
+    };
+    arena.clear()?;
+    if !arena.lay()? {
+        return Ok(Verdict::Closed(format!("{closed}; layers are not possible here")));
+    }
+    let second = (row.attempt)(arena);
+    arena.clear()?;
+    arena.lie_flat()?;
+    Ok(match second? {
+        Verdict::Closed(_) => Verdict::Closed(format!("{closed}; on layers too")),
+        Verdict::Open(open) => Verdict::Open(format!("on layers: {open}")),
+        Verdict::Skipped(why) => Verdict::Skipped(format!("on layers: {why}")),
+    })
 }

@@ -65,6 +65,8 @@ fn row(world: &World, number: u8) {
     let out = selftest(world, &["--row", &number.to_string()]).code(0);
     let is_closed = out.stdout.starts_with(&format!("{number:>2}  ")) && out.stdout.contains(": ok: ");
     assert!(is_closed && out.stdout.lines().count() == 1, "{out}");
+    let is_about_files = [3, 4, 5, 6, 7, 8, 9, 10, 18, 23, 27, 30].contains(&number);
+    assert_eq!(out.stdout.contains("; on layers too"), is_about_files, "{out}");
 }
 
 /// On this host all of it can be taken.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::error::{Context as _, Result};
-use crate::selftest::arena::{Arena, PROGRAM, eventually};
+use crate::selftest::arena::{Arena, Init, PROGRAM, eventually};
 use crate::selftest::script::Arg::{B, M, N, R};
 use crate::selftest::script::{Said, Script};
 use crate::selftest::{Found, Row, Verdict, control};
@@ -83,8 +83,14 @@ fn abstract_sockets(arena: &Arena<'_>) -> Result<Verdict> {
                 .among(&tried)
                 .but(&[Errno::EPERM, Errno::ECONNREFUSED]),
         );
+        // A process that comes in has a domain of its own; what the guest itself begins has that of the start.
+        for init in [Init::Hostels, Init::Own] {
+            let said = arena.attack_at_start(init, &script)?;
+            found.extend(said.among(&tried).but(&[Errno::EPERM, Errno::ECONNREFUSED]));
+            arena.destroy("c")?;
+        }
         found.extend(between_guests(arena, &format!("{name}-b"))?);
-        "neither the host's nor another guest's abstract sockets are reached"
+        "neither the host's nor another guest's abstract sockets are reached, by services and an init of its own neither"
     } else {
         // Before Linux 6.12 a guest on the shared stack is refused unless its recipe accepts it.
         let address = Arena::address(9);

@@ -73,6 +73,16 @@ fn race(
     Ok((started, found))
 }
 
+/// What is to be swapped, where it is not in the topmost layer yet: a directory `a`, and a link `b`.
+fn trap(root: &Path, below: &str, dir: &str, link: &Path) -> Result<()> {
+    let at = root.join(below);
+    let made = fs::create_dir_all(at.join(dir)).and_then(|()| match fs::symlink_metadata(at.join("b")) {
+        Ok(_) => Ok(()),
+        Err(_) => symlink(link, at.join("b")),
+    });
+    made.map_err(|err| crate::Error::io("make a trap", err))
+}
+
 pub(super) const TWICE: Row = Row {
     number: 7,
     name: "a path is resolved twice",
@@ -95,6 +105,7 @@ fn twice(arena: &Arena<'_>) -> Result<Verdict> {
     arena.apply("c", 2, &image, &mount)?.ok()?;
     arena.hostel(["stop", "--kill", "c"]).run()?.ok()?;
     let root = arena.rootfs("c");
+    trap(&root, "srv", "a/data", canary.path())?;
     let name = source
         .path()
         .file_name()
@@ -153,10 +164,8 @@ fn mkdir(arena: &Arena<'_>) -> Result<Verdict> {
     }
     // The same in the guest's own tree, where hostel makes what is missing before the volume lies over it.
     let root = arena.rootfs("c");
-    let trap = fs::remove_dir_all(root.join("vol"))
-        .and_then(|()| fs::create_dir_all(root.join("vol/a")))
-        .and_then(|()| symlink(canary.path(), root.join("vol/b")));
-    trap.map_err(|err| crate::Error::io("make a trap", err))?;
+    fs::remove_dir_all(root.join("vol")).map_err(|err| crate::Error::io("make a trap", err))?;
+    trap(&root, "vol", "a", canary.path())?;
     let (second, more) = race(
         arena,
         (&root.join("vol/a"), &root.join("vol/b")),
