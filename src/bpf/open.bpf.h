@@ -44,6 +44,8 @@ int device(struct bpf_cgroup_dev_ctx *ctx)
 		return ctx->minor == 3 || ctx->minor == 5 || ctx->minor == 7 || ctx->minor == 8 || ctx->minor == 9;
 	case 5: /* tty, console, ptmx */
 		return ctx->minor <= 2;
+	case 10: /* fuse */
+		return ctx->minor == 229 && g->flags & GUEST_FUSE;
 	case 136: /* the first 2048 unix98 pseudoterminals */
 	case 137:
 	case 138:

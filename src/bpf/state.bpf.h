@@ -27,6 +27,7 @@
 #define GUEST_OPEN 1 /* the network is not judged: own namespace, or trusted as the host is */
 #define GUEST_RAW 2 /* may make raw sockets */
 #define GUEST_DEVICES 4 /* may use every device node that it can see */
+#define GUEST_FUSE 8 /* may use the device of FUSE */
 
 struct guest {
 	__u32 xid;

@@ -14,6 +14,7 @@ pub(super) const LAYOUT: u32 = 3;
 const OPEN: u32 = 1;
 const RAW: u32 = 2;
 const DEVICES: u32 = 4;
+const FUSE: u32 = 8;
 
 const ADDRESS: u32 = 0;
 const LOOPBACK: u32 = 1;
@@ -78,6 +79,8 @@ pub enum Devices {
     /// null, zero, full, random, urandom, tty, console, ptmx and pseudoterminals.
     #[default]
     Usual,
+    /// Those, and the one of file systems in user space.
+    Fuse,
     /// All of them.
     All,
 }
@@ -160,9 +163,11 @@ pub(super) fn encode(rule: &Rule) -> Result<GuestWords> {
     check(rule)?;
     let mut words = [0; ADDR6 + MAX * 4];
     words[XID] = rule.xid.get();
-    if rule.devices == Devices::All {
-        words[FLAGS] |= DEVICES;
-    }
+    words[FLAGS] |= match rule.devices {
+        Devices::Usual => 0,
+        Devices::Fuse => FUSE,
+        Devices::All => DEVICES,
+    };
     let (v4, v6) = match &rule.mode {
         Mode::Open => {
             words[FLAGS] |= OPEN;
@@ -220,6 +225,8 @@ pub(super) fn decode(words: &GuestWords) -> Result<Rule> {
         mode,
         devices: if flags & DEVICES != 0 {
             Devices::All
+        } else if flags & FUSE != 0 {
+            Devices::Fuse
         } else {
             Devices::Usual
         },
@@ -270,6 +277,10 @@ mod tests {
             Rule::new(Xid::MIN, Mode::Open),
             Rule {
                 devices: Devices::All,
+                ..Rule::new(Xid::MAX, Mode::Open)
+            },
+            Rule {
+                devices: Devices::Fuse,
                 ..Rule::new(Xid::MAX, Mode::Open)
             },
         ];

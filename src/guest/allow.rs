@@ -27,6 +27,8 @@ pub enum Allow {
     Userfaultfd,
     /// `perf_event_open(2)`.
     Perf,
+    /// File systems in user space (`fuse(4)`).
+    Fuse,
 }
 
 /// What is known of one word.
@@ -92,7 +94,7 @@ pub static LOOSENINGS: &[Loosening] = &[
         word: Allow::Keyring,
         name: "keyring",
         opens: "add_key(2), keyctl(2), request_key(2): Kerberos caches and some file system encryption",
-        risk: "keys are held by user id, not by guest; request_key has the host's kernel look for a key",
+        risk: "each of its 65,536 users may hold kernel.keys.maxbytes (20,000) of the kernel's memory, which no limit of the guest counts; request_key has the host run /sbin/request-key",
         caps: &[],
         needs_own_network: false,
     },
@@ -118,6 +120,14 @@ pub static LOOSENINGS: &[Loosening] = &[
         opens: "perf_event_open(2), as far as the host's kernel.perf_event_paranoid lets",
         risk: "counters tell of what else runs on the processor; a large kernel interface",
         caps: &[],
+        needs_own_network: false,
+    },
+    Loosening {
+        word: Allow::Fuse,
+        name: "fuse",
+        opens: "file systems in user space, by /dev/fuse, mount(2) and umount2(2): sshfs, fuse-overlayfs, bindfs, rclone mount",
+        risk: "its root mounts whatever a user namespace may mount (tmpfs, overlay, cgroup2 of its own), where the kernel has had bugs, has the host load modules of file systems, and may take the covers of /proc away as far as its ids reach; exec and enter wait for a file system that it has put over /etc and does not answer for",
+        caps: &["sys_admin"],
         needs_own_network: false,
     },
 ];

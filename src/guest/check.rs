@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use super::caps::nearest;
 use super::{
-    Allow, CapSet, Check, Distribution, Image, Init, Invalid, Net, NetMode, Spec, Volume, VolumeName,
+    Allow, Cap, CapSet, Check, Context, Distribution, Image, Init, Invalid, Net, NetMode, Spec, Volume,
+    VolumeName, Xid,
 };
 
 /// What kind of fault a [`Finding`] is.
@@ -147,6 +148,7 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
             "use an image of a suite, such as `debian:bookworm`, or leave `packages` out",
         );
     }
+    let remounts = may_remount(spec);
     let mut targets: BTreeMap<&std::path::Path, usize> = BTreeMap::new();
     for (index, mount) in spec.mounts.iter().enumerate() {
         if mount.source.volume().is_some() && !mount.idmap {
@@ -161,6 +163,18 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
                 &["mounts", &(index + 1).to_string(), "owner"],
                 "`owner` maps ids, and `idmap = false` maps none".to_owned(),
                 "leave `idmap` out",
+            );
+        }
+        for (field, _) in [("readonly", mount.readonly), ("noexec", mount.noexec)]
+            .into_iter()
+            .filter(|(_, is_set)| *is_set && remounts)
+        {
+            contradiction(
+                &["mounts", &(index + 1).to_string(), field],
+                format!(
+                    "`{field}` does not hold for a guest that keeps `sys_admin`: its root can take it off"
+                ),
+                "leave `sys_admin` out; `allow = { \"fuse\" }` brings it without this, where `nested` is not allowed too",
             );
         }
         if let Some(first) = targets.insert(&mount.target, index) {
@@ -188,6 +202,15 @@ pub fn spec(spec: &Spec) -> Vec<Finding> {
         );
     }
     found
+}
+
+/// Whether the guest's root can change the mounts of its own mount namespace: what hostel has set on them is not locked there
+/// (`mount_namespaces(7)`), as it is in one that is made inside.
+fn may_remount(spec: &Spec) -> bool {
+    let caps = Context::of_guest(spec, Xid::MAX, std::path::PathBuf::from("/")).caps;
+    let is_filtered = spec.allow.contains(&Allow::Fuse) && !spec.allow.contains(&Allow::Nested);
+    let has = |cap: Cap| caps.is_some_and(|caps| caps.contains(cap));
+    "sys_admin".parse().is_ok_and(has) && !is_filtered
 }
 
 /// What a guest whose root is the host's root cannot have: there it would be the host's.
@@ -684,6 +707,22 @@ mod tests {
         }
         let bind = r#","net":{"mode":"bind","address":["10.0.0.1/24"]},"allow":["ping"]"#;
         assert_eq!(faults(bind), 1);
+    }
+
+    #[test]
+    fn what_its_root_could_take_off_a_mount_is_refused() {
+        let faults = |more: &str| {
+            let mount = r#","mounts":[{"source":"/srv","target":"/srv","readonly":true,"noexec":true}]"#;
+            spec(&guest("a", &format!("{mount}{more}"))).len()
+        };
+        assert_eq!(faults(""), 0);
+        assert_eq!(faults(r#","allow":["nested"]"#), 0);
+        assert_eq!(faults(r#","allow":["fuse"]"#), 0);
+        assert_eq!(faults(r#","allow":["fuse"],"caps":{"keep":["sys_admin"]}"#), 0);
+        assert_eq!(faults(r#","caps":{"keep":["sys_admin"]}"#), 2);
+        assert_eq!(faults(r#","allow":["fuse","nested"]"#), 2);
+        let plain = r#","mounts":[{"source":"/srv","target":"/srv"}],"caps":{"keep":["sys_admin"]}"#;
+        assert_eq!(spec(&guest("a", plain)).len(), 0);
     }
 
     #[test]

@@ -262,6 +262,11 @@ impl Context {
         self.allow.contains(&Allow::Nested)
     }
 
+    /// Whether it mounts file systems that its own processes serve.
+    pub fn may_serve_files(&self) -> bool {
+        self.allow.contains(&Allow::Fuse)
+    }
+
     /// Whether it may have echo sockets of ICMP.
     pub fn may_ping(&self) -> bool {
         self.allow

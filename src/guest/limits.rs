@@ -175,6 +175,9 @@ const RLIMITS: [&str; 16] = [
 ];
 
 impl RlimitKind {
+    /// What a process leaves behind when it crashes.
+    pub const CORE: RlimitKind = RlimitKind(4);
+
     /// Every resource.
     #[allow(clippy::cast_possible_truncation, reason = "16 names")]
     pub fn all() -> impl Iterator<Item = RlimitKind> {

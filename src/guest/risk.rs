@@ -128,7 +128,7 @@ pub static CAPS: [CapRisk; 41] = [
     cap(
         "sys_admin",
         "mounts, namespaces, the hostname and much else in the guest's own namespaces",
-        "it may take the masks of /proc away and make /sys writable as far as its ids reach; the largest part of the kernel that a user namespace opens",
+        "it may take the masks of /proc away and make /sys writable as far as its ids reach, which is why no mount is read-only to it; the largest part of the kernel that a user namespace opens",
     ),
     cap(
         "sys_boot",
@@ -277,6 +277,11 @@ pub static FIELDS: &[Risk] = &[
         "limits.cpus",
         "every processor",
         "no more than its share when others want them too (`cpu_weight`)",
+    ),
+    risk(
+        "limits.core",
+        "core dumps of the guest's processes",
+        "where the host's kernel.core_pattern names a program (apport, systemd-coredump), each crash in the guest runs it on the host as root, on what the guest has left, outside of its limits; without the field it runs for no guest",
     ),
     risk(
         "limits.disk",

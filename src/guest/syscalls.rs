@@ -14,7 +14,7 @@ pub use numbers::{Architecture, LAST};
 use super::{Allow, Cap, CapSet};
 
 /// The version of the list: it grows with every change of what a guest may call by default.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Calls that are allowed or refused for one reason.
 #[derive(Debug)]
@@ -187,30 +187,35 @@ static PACKET: Alternatives = &[&[is(0, AF_PACKET)], &[is(0, AF_INET), kind(SOCK
 static NONE: Alternatives = &[];
 static SOCKET_PAIRS: Alternatives = &[&[is(0, AF_UNIX)]];
 
-/// `TIOCSTI` types into a terminal; `TIOCLINUX` and `TIOCSETD` reach the console's paste buffer and line disciplines
-/// (each a source of kernel bugs). The last four make subvolumes and snapshots of btrfs, which everybody may: each has a quota
-/// of its own, so that a guest would leave its own, and no snapshot of the guest would have what is in it.
-static IOCTLS: Alternatives = &[&[
-    is_not(1, 0x5412),
-    is_not(1, 0x541c),
-    is_not(1, 0x5423),
-    is_not(1, 0x5000_9401),
-    is_not(1, 0x5000_940e),
-    is_not(1, 0x5000_9417),
-    is_not(1, 0x5000_9418),
-]];
+/// Every request of `ioctl(2)` but some. `TIOCSTI` types into a terminal; `TIOCLINUX` and `TIOCSETD` reach the console's paste
+/// buffer and line disciplines (each a source of kernel bugs). The last four make subvolumes and snapshots of btrfs, which
+/// everybody may: each has a quota of its own, so that a guest would leave its own, and no snapshot of the guest would have
+/// what is in it.
+macro_rules! requests_but {
+    ($($request:expr),*) => {
+        &[&[
+            is_not(1, 0x5412),
+            is_not(1, 0x541c),
+            is_not(1, 0x5423),
+            is_not(1, 0x5000_9401),
+            is_not(1, 0x5000_940e),
+            is_not(1, 0x5000_9417),
+            is_not(1, 0x5000_9418),
+            $(is_not(1, $request)),*
+        ]]
+    };
+}
 
-/// And `FS_IOC_FSSETXATTR`, which does what `file_setattr(2)` does.
-static IOCTLS_SHARED: Alternatives = &[&[
-    is_not(1, 0x5412),
-    is_not(1, 0x541c),
-    is_not(1, 0x5423),
-    is_not(1, 0x401c_5820),
-    is_not(1, 0x5000_9401),
-    is_not(1, 0x5000_940e),
-    is_not(1, 0x5000_9417),
-    is_not(1, 0x5000_9418),
-]];
+/// `FS_IOC_SET_ENCRYPTION_POLICY` and `FS_IOC_ADD_ENCRYPTION_KEY` (`linux/fscrypt.h`): a key that a file system is given is one of
+/// the kernel's, as those of `add_key(2)`.
+const SET_POLICY: u32 = 0x800c_6613;
+const ADD_KEY: u32 = 0xc050_6617;
+/// What `file_setattr(2)` does too.
+const FSSETXATTR: u32 = 0x401c_5820;
+
+static IOCTLS: Alternatives = requests_but!(SET_POLICY, ADD_KEY);
+static IOCTLS_KEYRING: Alternatives = requests_but!();
+static IOCTLS_SHARED: Alternatives = requests_but!(SET_POLICY, ADD_KEY, FSSETXATTR);
 
 /// `PER_LINUX`, `PER_LINUX32`, either with `UNAME26`, and the question for the present one. Not `READ_IMPLIES_EXEC` and the like,
 /// which undo protections of memory.
@@ -223,7 +228,13 @@ static PERSONALITIES: Alternatives = &[
 ];
 /// Debuggers also take the randomisation of addresses from what they start.
 static PERSONALITY_DEBUG: Alternatives = &[&[is(0, 0x4_0000)]];
+/// Not `F_SETLEASE` and `F_SETDELEG` of `fcntl(2)`: whoever opens a file that a process has a lease on waits for that process, for
+/// `fs.lease-break-time` (45 s); and hostel opens a guest's files. `EINVAL` is what file systems say that have none.
+static NO_LEASES: Alternatives = &[&[is_not(1, 1024), is_not(1, 1040)]];
 static NO_CLONE_NAMESPACES: Alternatives = &[&[without(0, NEW_NAMESPACES)]];
+/// `mount(2)` of a new file system, whichever: none that is there is shown elsewhere (`MS_BIND`), changed (`MS_REMOUNT`), moved
+/// (`MS_MOVE`), or spread (`MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`).
+static NEW_MOUNTS: Alternatives = &[&[without(3, 0x20 | 0x1000 | 0x2000 | 0x1e_0000)]];
 static NO_UNSHARE_NAMESPACES: Alternatives = &[&[without(0, NEW_NAMESPACES | NEW_TIME)]];
 
 impl Profile {
@@ -250,18 +261,23 @@ impl Profile {
         match call {
             // Its flags lie behind a pointer, where no filter sees them; programs go on with `clone`.
             "clone3" if self.shares_ids => Answer::Refuse(libc::ENOSYS),
+            // With the capability that mounting takes, and no filter of what a pointer leads to, it would make them all.
+            "clone3" if self.keeps("sys_admin") && !self.has(NAMESPACES) => Answer::Refuse(libc::ENOSYS),
             // The number of the project that a file's blocks count for, which only the host's ids can change: with it
             // a guest would leave its disk quota.
             "file_setattr" if self.shares_ids => Answer::Refuse(libc::EPERM),
             "ioctl" if self.shares_ids => requests(IOCTLS_SHARED),
             "socket" => self.sockets(),
             "socketpair" => only(SOCKET_PAIRS),
+            "fcntl" => Answer::When([NO_LEASES, NONE, NONE, NONE, NONE], libc::EINVAL),
+            "ioctl" if self.allow.contains(&Allow::Keyring) => requests(IOCTLS_KEYRING),
             "ioctl" => requests(IOCTLS),
             "personality" if self.allow.contains(&Allow::Ptrace) => {
                 Answer::When([PERSONALITIES, PERSONALITY_DEBUG, NONE, NONE, NONE], libc::EPERM)
             }
             "personality" => only(PERSONALITIES),
             "clone" if !self.has(NAMESPACES) => only(NO_CLONE_NAMESPACES),
+            "mount" if !self.has(NAMESPACES) => only(NEW_MOUNTS),
             _ => Answer::Allow,
         }
     }
@@ -271,9 +287,16 @@ impl Profile {
             Access::Always => true,
             Access::Never => false,
             Access::With(caps, words) => {
-                words.iter().any(|word| self.allow.contains(word)) || caps.iter().any(|cap| self.keeps(cap))
+                words.iter().any(|word| self.allow.contains(word))
+                    || caps.iter().any(|cap| self.has_whole(cap))
             }
         }
+    }
+
+    /// Whether a capability opens all that it is for. A word opens its own part of that, though it brings the same
+    /// capability.
+    fn has_whole(&self, cap: &str) -> bool {
+        self.keeps(cap) && !(cap == "sys_admin" && self.allow.contains(&Allow::Fuse))
     }
 
     fn keeps(&self, cap: &str) -> bool {
@@ -417,7 +440,7 @@ mod tests {
         };
         assert_eq!(
             opened(&with(Allow::Keyring)),
-            ["add_key", "keyctl", "request_key"]
+            ["ioctl", "add_key", "keyctl", "request_key"]
         );
         assert_eq!(
             opened(&with(Allow::IoUring)),
@@ -429,6 +452,20 @@ mod tests {
         for word in [Allow::Ping, Allow::Traceroute, Allow::Tcpdump] {
             assert_eq!(opened(&with(word)), ["socket"]);
         }
+        // With the capability that it brings, which by itself opens namespaces, quotas and more.
+        let fuse = Profile {
+            caps: CapSet::guest_default().with("sys_admin".parse().unwrap()),
+            ..with(Allow::Fuse)
+        };
+        assert_eq!(opened(&fuse), ["clone3", "mount", "umount2"]);
+        assert_eq!(fuse.answer("clone3"), Some(Answer::Refuse(libc::ENOSYS)));
+        assert!(matches!(fuse.answer("mount"), Some(Answer::When(..))));
+        let both = Profile {
+            allow: vec![Allow::Fuse, Allow::Nested],
+            ..fuse
+        };
+        assert_eq!(both.answer("clone3"), Some(Answer::Allow));
+        assert_eq!(both.answer("mount"), Some(Answer::Allow));
         assert_eq!(
             opened(&with(Allow::Ptrace)),
             [

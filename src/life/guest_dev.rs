@@ -29,7 +29,9 @@ const LINKS: [(&CStr, &CStr); 6] = [
 
 /// Makes and fills `/dev` of `root`, before the pivot: the `/dev` that its devices are taken from is the host's, in a
 /// mount namespace where nothing is shared with the host's any more.
-pub(super) fn make(root: &OwnedFd) -> Result<(), Failure> {
+///
+/// `fuse` is what [`fuse`] has made. It is attached below the guest's own `/dev`, out of sight.
+pub(super) fn make(root: &OwnedFd, fuse: Option<OwnedFd>) -> Result<(), Failure> {
     let at = |what: &'static str| {
         move |errno| Failure {
             errno,
@@ -51,18 +53,68 @@ pub(super) fn make(root: &OwnedFd) -> Result<(), Failure> {
         (c"nr_inodes", Some(c"256")),
     ];
     let dev = mount::new_fs(c"tmpfs", &options, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("tmpfs"))?;
-    mount::attach(&dev, target)?;
+    let Some(fuse) = fuse else {
+        mount::attach(&dev, target)?;
+        return fill(&dev);
+    };
+    mount::attach(&fuse, target)?;
+    mount::attach(&dev, &fuse)?;
+    let device = mount::clone_private(fuse.as_fd(), FUSE).map_err(at("open the device of FUSE"))?;
+    mount::attach(device, make_file(&dev, FUSE)?).map_err(at("bind the device of FUSE"))?;
+    fill(&dev)
+}
 
+/// Its name.
+const FUSE: &CStr = c"fuse";
+
+/// A file system with nothing in it but the device of file systems in user space, which belongs to the host's user
+/// `owner`. The host's own node may be its root's alone; and one that the guest's user namespace made would not open.
+pub(super) fn fuse(owner: u32) -> crate::Result<OwnedFd> {
+    use crate::error::Context as _;
+    use nix::sys::stat::{SFlag, makedev, mknodat};
+    use nix::unistd::{Gid, Uid};
+    let what = || "make the device of FUSE";
+    let options: [(&CStr, Option<&CStr>); 2] = [(c"mode", Some(c"0555")), (c"nr_inodes", Some(c"8"))];
+    let home = mount::new_fs(c"tmpfs", &options, Attr::NOSUID.and(Attr::NOEXEC)).context(what)?;
+    // The number of `/dev/fuse` in every Linux (Documentation/admin-guide/devices.txt).
+    let device = makedev(10, 229);
+    let mode = Mode::from_bits_truncate(0o666);
+    mknodat(&home, FUSE, SFlag::S_IFCHR, mode, device).context(what)?;
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let opened = nix::fcntl::openat(&home, FUSE, flags, Mode::empty());
+    let opened = opened.map_err(|errno| {
+        let err = crate::Error::os("open the device of FUSE", errno);
+        match errno {
+            Errno::ENODEV | Errno::ENXIO => err.with_kind(crate::Kind::Unsupported).with_hint(
+                "this kernel has no FUSE: take `fuse` out of `allow`, or load its module (`modprobe fuse`)",
+            ),
+            _ => err,
+        }
+    })?;
+    // By descriptor: the umask of whoever calls is not the guest's.
+    nix::sys::stat::fchmod(&opened, mode).context(what)?;
+    nix::unistd::fchown(&opened, Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner))).context(what)?;
+    Ok(home)
+}
+
+/// Puts into the guest's `/dev` what every guest has there.
+fn fill(dev: &OwnedFd) -> Result<(), Failure> {
+    let at = |what: &'static str| {
+        move |errno| Failure {
+            errno,
+            what: what.into(),
+        }
+    };
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let host = nix::fcntl::open(c"/dev", flags, Mode::empty()).map_err(at("open the host's `/dev`"))?;
     for name in DEVICES {
         let device = mount::clone_private(host.as_fd(), name).map_err(at("open a device of the host"))?;
-        mount::attach(device, make_file(&dev, name)?).map_err(at("bind a device"))?;
+        mount::attach(device, make_file(dev, name)?).map_err(at("bind a device"))?;
     }
     // What the keeper of a guest's own init binds its terminal on.
-    make_file(&dev, c"console")?;
+    make_file(dev, c"console")?;
     for (name, target) in LINKS {
-        nix::unistd::symlinkat(target, &dev, name)?;
+        nix::unistd::symlinkat(target, dev, name)?;
     }
     // 5 is the group `tty` of every distribution; ptmxmode lets every user of the guest open a terminal.
     let pts: [(&CStr, Option<&CStr>); 3] = [
@@ -70,10 +122,10 @@ pub(super) fn make(root: &OwnedFd) -> Result<(), Failure> {
         (c"mode", Some(c"0620")),
         (c"gid", Some(c"5")),
     ];
-    submount(&dev, c"pts", c"devpts", &pts, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("devpts"))?;
+    submount(dev, c"pts", c"devpts", &pts, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("devpts"))?;
     let shm: [(&CStr, Option<&CStr>); 1] = [(c"mode", Some(c"1777"))];
-    submount(&dev, c"shm", c"tmpfs", &shm, Attr::NOSUID.and(Attr::NODEV)).map_err(at("shared memory"))?;
-    submount(&dev, c"mqueue", c"mqueue", &[], Attr::DATA).map_err(at("message queues"))?;
+    submount(dev, c"shm", c"tmpfs", &shm, Attr::NOSUID.and(Attr::NODEV)).map_err(at("shared memory"))?;
+    submount(dev, c"mqueue", c"mqueue", &[], Attr::DATA).map_err(at("message queues"))?;
     Ok(())
 }
 

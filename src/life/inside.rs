@@ -16,11 +16,11 @@ use nix::sys::stat::Mode;
 use super::command::{Command, Session};
 use super::guest_dev;
 use super::masks::Ids;
-use crate::guest::Emulator;
+use crate::guest::{Emulator, RlimitKind};
 use crate::plan::{Phase, Program, Step};
 use crate::sys::mount::{self, Attr};
 use crate::sys::seccomp::{self, Filter};
-use crate::sys::{binfmt, caps, clone, landlock, netlink, open, terminal};
+use crate::sys::{binfmt, caps, clone, landlock, netlink, open, rlimit, terminal};
 
 /// What the process was given by hostel.
 pub(super) struct Inside<'a> {
@@ -34,6 +34,8 @@ pub(super) struct Inside<'a> {
     pub(super) sys: Option<OwnedFd>,
     /// What covers hidden files, once it is attached.
     pub(super) empty: Option<OwnedFd>,
+    /// A file system with the device of file systems in user space.
+    pub(super) fuse: Option<OwnedFd>,
     /// The cgroup into which the keeper puts the guest's own init.
     pub(super) payload: Option<OwnedFd>,
     /// Where hostel says that it may go on: once before the first step, once before the program. `None` when it is
@@ -110,7 +112,13 @@ impl Inside<'_> {
             self.take_session()?;
         }
         match step {
-            Step::BecomeRoot => clone::become_user(0, 0, &[])?,
+            Step::BecomeRoot => {
+                clone::become_user(0, 0, &[])?;
+                let says = |step: &Step| matches!(step, Step::Rlimit(RlimitKind::CORE, _));
+                if !self.steps.iter().any(says) {
+                    rlimit::no_core_raw().map_err(at("keep its crashes from the host"))?;
+                }
+            }
             Step::NoNestedUsers => no_nested_users()?,
             Step::EchoSockets => echo_sockets()?,
             Step::CgroupRoot => nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)?,
@@ -123,7 +131,10 @@ impl Inside<'_> {
             Step::Proc => self.proc()?,
             Step::Emulate(emulator) => self.emulate(emulator)?,
             Step::Sys => self.sys()?,
-            Step::Dev => guest_dev::make(self.root()?)?,
+            Step::Dev => {
+                let fuse = self.fuse.take();
+                guest_dev::make(self.root()?, fuse)?;
+            }
             Step::AttachMount(mount) => {
                 let from = self.mounts.remove(0);
                 let target = mount.target.as_path();

@@ -18,6 +18,7 @@ use super::inside::Failure;
 use super::place::Place;
 use super::users::{self, UserSpec};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::guest::RlimitKind;
 use crate::storage::inside::Inside;
 use crate::sys::pidfd;
 use crate::sys::{caps, clone, landlock, rlimit, seccomp, terminal};
@@ -176,6 +177,9 @@ impl Inner<'_> {
         }
         if place.has_users {
             clone::become_user(0, 0, &[]).map_err(at("become its root"))?;
+        }
+        if place.filter.is_some() && !place.rlimits.contains_key(&RlimitKind::CORE) {
+            rlimit::no_core_raw().map_err(at("keep its crashes from the host"))?;
         }
         // Still undumpable (`become_user` sees to it), and nothing may make it dumpable before exec.
         nix::unistd::chdir(c"/").map_err(at("enter its root"))?;

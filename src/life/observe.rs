@@ -1,5 +1,8 @@
 //! What runs: asked of the kernel, by each guest's context id.
 
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
 use serde::Serialize;
 
 use super::host::Host;
@@ -9,7 +12,7 @@ use crate::storage::bounds::{self, Usage};
 use crate::storage::files;
 use crate::storage::state::{self, Applied};
 use crate::sys::cgroup::Group;
-use crate::sys::proc;
+use crate::sys::{pidfd, proc};
 
 /// Whether a guest runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -197,15 +200,40 @@ pub fn running_group(host: &Host, name: &GuestName, xid: Xid) -> Result<Group> {
     }
 }
 
-/// Process 1 as the guest sees it: with an init of its own, that init and not the keeper around it.
+/// Process 1 as the guest sees it: with an init of its own, that init and not the keeper around it; and only when it has been
+/// executed, for until then it is hostel's and makes the mounts that whoever comes in is to see.
 pub fn guest_init(name: &GuestName, spec: &Spec, group: &Group) -> Result<HostPid> {
-    init_among(spec, &group.pids()?)?.ok_or_else(|| {
-        Error::new(
-            Kind::State,
-            format!("guest `{name}` has no process 1: it is just starting or ending"),
-        )
-        .with_hint("try again in a moment")
-    })
+    let pids = group.pids()?;
+    let init = init_among(spec, &pids)?.ok_or_else(|| no_init(name))?;
+    let is_made = match (&spec.init, proc::init_of(&pids)?) {
+        (Init::Own(_), Some(keeper)) => !proc::is_same_program(init, keeper),
+        _ => true,
+    };
+    if is_made { Ok(init) } else { Err(no_init(name)) }
+}
+
+/// There is none at this moment.
+pub fn no_init(name: &GuestName) -> Error {
+    Error::new(
+        Kind::State,
+        format!("guest `{name}` has no process 1: it is just starting or ending"),
+    )
+    .with_hint("try again in a moment")
+}
+
+/// A descriptor of a process of this cgroup, of which only the number is known; `None` when it has ended.
+///
+/// A guest decides when its processes end, and the kernel gives their numbers to others, the host's too. So the number is looked
+/// for once more when there is a descriptor: either it is of the one that is there now, or of one that has ended, which can
+/// neither be joined nor signalled.
+pub fn member(group: &Group, pid: HostPid) -> Result<Option<OwnedFd>> {
+    let pidfd = match pidfd::open(pid) {
+        Ok(pidfd) => pidfd,
+        // EINVAL: reaped between the look-ups that the kernel makes.
+        Err(err) if matches!(err.errno(), Some(Errno::ESRCH | Errno::EINVAL)) => return Ok(None),
+        Err(err) => return Err(err),
+    };
+    Ok(group.pids()?.contains(&pid).then_some(pidfd))
 }
 
 fn init_among(spec: &Spec, pids: &[HostPid]) -> Result<Option<HostPid>> {

@@ -47,11 +47,8 @@ pub fn kill(host: &Host, name: &GuestName, signal: i32) -> Result<()> {
         return group.kill();
     }
     for pid in group.pids()? {
-        // One that ends in between is no failure. The number is looked up again by descriptor, and checked to be
-        // in the guest still: numbers are reused.
-        if let Ok(pidfd) = pidfd::open(pid)
-            && group.pids()?.contains(&pid)
-        {
+        // One that ends in between is no failure.
+        if let Some(pidfd) = observe::member(&group, pid)? {
             let _ = pidfd::signal(&pidfd, signal);
         }
     }

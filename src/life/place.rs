@@ -88,7 +88,7 @@ impl Place {
         let env = start::environment(started, applied.start.as_ref());
         Ok(Self {
             label: name.to_string(),
-            member: pidfd::open(init)?,
+            member: observe::member(&group, init)?.ok_or_else(|| observe::no_init(name))?,
             birth: match started.init {
                 Init::Hostel => None,
                 Init::Own(_) => Some(group.child(super::ENTERED)?),
@@ -122,7 +122,7 @@ impl Place {
         };
         let group = observe::group(host, xid)?.ok_or_else(gone)?;
         let eldest = eldest(&group)?.ok_or_else(gone)?;
-        let member = pidfd::open(eldest)?;
+        let member = observe::member(&group, eldest)?.ok_or_else(gone)?;
         let status = proc::status(eldest)?.ok_or_else(gone)?;
         let bounding = caps::show(eldest)?.bounding;
         let mut namespaces = CloneFlags::empty();

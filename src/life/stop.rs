@@ -95,7 +95,9 @@ fn ask(host: &Host, applied: &Applied, group: &Group, timeout: Span) -> Result<S
     let Some(init) = proc::init_of(&group.pids()?)? else {
         return Ok(Stopped::Killed);
     };
-    let pidfd = pidfd::open(init)?;
+    let Some(pidfd) = observe::member(group, init)? else {
+        return Ok(Stopped::Killed);
+    };
     match how_to_ask(host, applied)? {
         Ask::Signal(signal) => {
             // ESRCH: it ends by itself.

@@ -17,6 +17,10 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
         isolate.mount = true;
     }
     let mut steps = Vec::new();
+    let first_id = match xid {
+        Some(xid) if isolate.user => xid.id_base(),
+        _ => 0,
+    };
 
     // Limits first: the process is born into them and never exists without.
     let is_here = matches!(context.identity, Identity::Here(_));
@@ -24,6 +28,10 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
         steps.push(Step::Narrow(Box::new(context.limits.clone())));
     } else if xid.is_some() && !is_here {
         steps.push(Step::Cgroup(Box::new(context.limits.clone())));
+    }
+    if context.root.is_some() && context.may_serve_files() {
+        // Before it is admitted, which says what devices it may open.
+        steps.push(Step::OpenFuse(first_id));
     }
     if context.bind.is_empty() && xid.is_some() && !is_here && (isolate.net || context.open_network) {
         // Before the process: it asks its own network stack for a loopback device.
@@ -39,11 +47,6 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
         });
     }
     steps.extend(context.mounts.iter().cloned().map(Step::OpenMount));
-
-    let first_id = match xid {
-        Some(xid) if isolate.user => xid.id_base(),
-        _ => 0,
-    };
     for (place, mount) in context
         .mounts
         .iter()

@@ -58,6 +58,8 @@ pub enum Step {
     MapOwner(usize, Mount, u32),
     /// Make the process in new namespaces.
     Clone(Isolate),
+    /// Make a device file for file systems in user space, which is its root's.
+    OpenFuse(u32),
     /// Give its user namespace the id range of its context.
     MapIds(Xid),
     /// Map the owners of files on its root and mounts into that range.
@@ -121,6 +123,7 @@ impl Step {
             | Step::OpenLayers(..)
             | Step::OpenImage(_)
             | Step::OpenMount(_)
+            | Step::OpenFuse(_)
             | Step::MapOwner(..)
             | Step::Clone(_) => Phase::Before,
             Step::MapIds(_) | Step::MapOwners | Step::Cable(_) | Step::Rlimit(..) | Step::Nice(_) => {
@@ -170,6 +173,7 @@ impl fmt::Display for Step {
             }
             Step::OpenImage(path) => write!(f, "mount root `{}`", path.display()),
             Step::OpenMount(mount) => write!(f, "open `{}`", mount.source),
+            Step::OpenFuse(_) => f.write_str("make a device for file systems in user space"),
             Step::MapOwner(_, mount, _) => match &mount.owner {
                 Some(owner) => write!(f, "show the owner of `{}` as user {}", mount.source, owner.uid),
                 None => write!(f, "show the owner of `{}`", mount.source),

@@ -252,6 +252,16 @@ pub fn inner_init(pids: &[HostPid], keeper: HostPid) -> Result<Option<HostPid>> 
     })
 }
 
+/// Whether two processes execute the same file: one that was forked from the other and has not executed its own yet. A file that
+/// only has the same name is another.
+pub fn is_same_program(one: HostPid, other: HostPid) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // By the link itself, which leads to the file and not to its name.
+    let file =
+        |pid: HostPid| std::fs::metadata(format!("/proc/{pid}/exe")).map(|meta| (meta.dev(), meta.ino()));
+    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 fn find(pids: &[HostPid], is_it: impl Fn(&Status) -> bool) -> Result<Option<HostPid>> {
     for pid in pids {
         // Most often the first: pids are sorted, and a guest's oldest process is its init.

@@ -35,6 +35,7 @@ pub(crate) fn image_packages() -> Vec<(Vec<String>, Option<Arch>)> {
     // The plain one is for `crash::build_of_debian_can_be_killed`.
     let mut sets = vec![vec![], names.collect(), OPENRC.map(str::to_owned).into()];
     sets.push(crate::debian_work::packages());
+    sets.push(crate::allow::packages());
     sets.extend(crate::image::packages());
     let native = sets.into_iter().map(|packages| (packages, None));
     native.chain([(vec![], Some(crate::arch::foreign()))]).collect()

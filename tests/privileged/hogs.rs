@@ -11,6 +11,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("pids")] => a_fork_bomb_is_held,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Controller("cpu")] => a_spinner_is_held,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Filesystem("ext4")] => a_reader_of_the_disk_is_held,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => keys_are_made_by_nobody_or_counted_for_each_guest,
 }
 
 fn sh(world: &World, name: &str, script: &str) -> Output {
@@ -134,4 +135,51 @@ fn a_reader_of_the_disk_is_held(world: &World) {
     read("other");
     place.destroy(&["hog", "other"]);
     place.is_empty();
+}
+
+/// Keys of the users of a context, by the host's own count of them.
+fn keys(world: &World, number: u32) -> Vec<String> {
+    let first = world.xid(number) << 16;
+    let all = std::fs::read_to_string("/proc/key-users").unwrap();
+    let user = |line: &&str| line.split(':').next().unwrap().trim().parse::<u32>().unwrap();
+    let own = all.lines().filter(|line| (first..=first + 0xffff).contains(&user(line)));
+    own.map(str::to_owned).collect()
+}
+
+fn keys_are_made_by_nobody_or_counted_for_each_guest(world: &World) {
+    use nix::libc::{EDQUOT, EPERM, SYS_add_key, SYS_keyctl, SYS_request_key};
+    let calls = |name: &str, script: String| -> Vec<i64> {
+        let program = world.root.join("guests").join(name).join("rootfs/attack");
+        std::fs::write(&program, hostel::selftest::ATTACKER).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let said = world.hostel(["exec", name, "--", "/attack"]).stdin(script).ok().stdout;
+        said.lines().filter_map(|line| line.strip_prefix("= ")?.parse().ok()).collect()
+    };
+    // `user`, a description in the attacker's memory, a payload of one byte, the session's keyring.
+    let add = format!("{SYS_add_key} x75736572 m0 x78 1 -3\n");
+    let many: String = (0..250).map(|n| format!("! 0 {:04x}00\n{add}", n + 0x6161)).collect::<Vec<_>>().concat();
+
+    running(world, "plain", 0, "");
+    let others = format!("{SYS_keyctl} 0 -3 1\n{SYS_request_key} x75736572 x78 0 -3\n");
+    assert_eq!(calls("plain", format!("! 0 6100\n{add}{others}")), [-i64::from(EPERM); 3]);
+    assert_eq!(keys(world, 0), Vec::<String>::new());
+    destroy(world, "plain");
+
+    for (number, name) in [(0, "hog"), (1, "other")] {
+        running(world, name, number, "allow = { \"keyring\" },");
+    }
+    let said = calls("hog", many);
+    let refused = said.iter().filter(|said| **said == -i64::from(EDQUOT)).count();
+    let made = said.iter().filter(|said| **said > 0).count();
+    assert!(refused > 0 && made > 0 && made + refused == 250, "{said:?}");
+    assert_eq!(keys(world, 0).len(), 1, "{:?}", keys(world, 0));
+    // What one has used up is its own: another has as many.
+    let other = calls("other", format!("! 0 6100\n{add}"));
+    assert!(other[0] > 0, "{other:?}");
+    for name in ["hog", "other"] {
+        destroy(world, name);
+    }
+    // They go with the guest; the kernel takes them away when it has time.
+    let gone = || keys(world, 0).is_empty() && keys(world, 1).is_empty();
+    assert!(crate::support::eventually(Duration::from_secs(20), gone), "{:?} {:?}", keys(world, 0), keys(world, 1));
 }

@@ -13,12 +13,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
-use crate::support::{World, eventually, tests};
+use crate::support::{Place, World, eventually, tests, tool};
 
 tests! {
     [Root, Mirror, HostNetwork] within 60 => a_killed_build_leaves_nothing,
     [Root, Debian, HostNetwork] within 300 => a_debian_image_is_built_once_and_copied_whole,
     [Root, Filesystem("btrfs")] => a_copy_on_btrfs_shares_its_extents,
+    [Root, Cgroup2, Bpf, Verb("build"), Filesystem("ext4"), Tool("python3")] => an_archive_larger_than_the_room_is_not_begun,
 }
 
 fn layout(world: &World) -> Layout {
@@ -143,4 +144,44 @@ fn a_copy_on_btrfs_shares_its_extents(world: &World) {
         assert_eq!(fs::metadata(layout.rootfs(&name).join("large")).unwrap().size(), 120 << 20);
     }
     assert!(tree::size(fs::File::open(&volume.at).unwrap()).unwrap() > 500 << 20);
+}
+
+/// An archive of one file that is a hole of 64 MiB, one of two thousand empty files, and an honest one.
+const ARCHIVES: &str = "
+import tarfile, os
+def write(name, entries, size=0):
+    with open(name, 'wb') as f:
+        for entry in entries:
+            info = tarfile.TarInfo(entry); info.size = size
+            f.write(info.tobuf(tarfile.GNU_FORMAT)); f.truncate(f.tell() + size); f.seek(size, 1)
+        f.truncate(f.tell() + 1024)
+write('large.tar', ['small', 'large'], 64 << 20)
+write('many.tar', ['f%d' % n for n in range(2000)])
+write('honest.tar', ['etc/hostname'])
+";
+
+/// A disk that is full is everybody's: what an archive itself says that it needs is asked for first.
+fn an_archive_larger_than_the_room_is_not_begun(world: &World) {
+    let place = Place::at(world, world.volume_with("ext4", 32, &["-N", "512"], "loop"));
+    tool("python3", ["-c", ARCHIVES]).dir(&world.dir).ok();
+    let build = |name: &str| {
+        let image = world.dir.join(name);
+        let text = format!("guest \"web\" {{ image = \"tar:{}\", xid = {} }}\n", image.display(), world.xid(0));
+        let file = world.file("web.lua", &text);
+        (place.run(&["build", file.to_str().unwrap()]), image)
+    };
+    let volume = place.root.parent().unwrap();
+    let used = || {
+        let stat = nix::sys::statvfs::statvfs(volume).unwrap();
+        (stat.blocks() - stat.blocks_free()) * stat.fragment_size()
+    };
+    let before = used();
+    for (name, than) in [("large.tar", " bytes that are free"), ("many.tar", " files that there is room for")] {
+        let (out, image) = build(name);
+        let said = format!("`{}` unpacks to more than the ", image.display());
+        out.code(1).stdout("").stderr_has(&said).stderr_has(than).stderr_has("HOSTEL_ROOT may be on a larger file system");
+        assert!(used() < before + (2 << 20), "{name}: {before} became {}", used());
+    }
+    build("honest.tar").0.code(0);
+    place.destroy(&["web"]);
 }

@@ -62,6 +62,7 @@ files! {
     harness,
     hogs,
     hooks,
+    hostile,
     ids,
     image,
     init,

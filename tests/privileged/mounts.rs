@@ -1,16 +1,20 @@
 //! Host data in a guest: whose it is there.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+
+use hostel::selftest::ATTACKER;
 
 use crate::life::{destroy, recipe, running};
-use crate::support::{World, tests};
+use crate::support::{World, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => the_owner_of_a_mount_is_a_user_of_the_guest,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_owner_can_be_named_on_both_sides,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => what_cannot_be_mapped_is_refused_by_name,
     [Root, Cgroup2, Bpf, Verb("context"), Busybox] => a_context_maps_owners_too,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => what_is_not_id_mapped_has_its_attributes,
 }
 
 fn ids(path: &std::path::Path) -> (u32, u32) {
@@ -81,4 +85,55 @@ fn a_context_maps_owners_too(world: &World) {
         let argv = ["context", "--isolate", isolate, "--chroot", root, "--mount", &mount, "--", "/bin/busybox", "stat", "-c", "%u:%g", "/data"];
         world.hostel(argv).ok().stdout("33:33\n");
     }
+}
+
+/// A file system of the host's on which everything works, until it is dropped.
+struct Whole<'a>(&'a Path);
+
+impl<'a> Whole<'a> {
+    fn mount(at: &'a Path) -> Self {
+        fs::create_dir(at).unwrap();
+        tool("mount", ["-t", "tmpfs", "-o", "mode=0777,dev,suid,exec", "none", at.to_str().unwrap()]).ok();
+        Self(at)
+    }
+}
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount(self.0);
+    }
+}
+
+/// No map of owners puts them on a second time: there is nothing but what the mount was opened with.
+fn what_is_not_id_mapped_has_its_attributes(world: &World) {
+    let shared = world.dir.join("shared");
+    let _whole = Whole::mount(&shared);
+    tool("mknod", ["-m", "666", shared.join("null").to_str().unwrap(), "c", "1", "3"]).ok();
+    let program = shared.join("su");
+    fs::write(&program, ATTACKER).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    tool("sh", ["-c", "exec 3<$0", shared.join("null").to_str().unwrap()]).ok();
+    let mounts = |how: &str| {
+        format!("mounts = {{ {{ source = \"{}\", target = \"/data\", idmap = false, {how} }} }},", shared.display())
+    };
+    let exec = |argv: &[&str]| world.hostel(["exec", "web", "--"].iter().chain(argv));
+
+    running(world, "web", 0, &mounts("readonly = true"));
+    exec(&["touch", "/data/new"]).run().code(1).stderr_has("Read-only file system");
+    // The filter of devices lets this one pass.
+    exec(&["sh", "-c", "exec 3</data/null"]).run().code(1).stderr_has("Permission denied");
+    exec(&["sh", "-c", "exec 3</dev/null"]).ok();
+    destroy(world, "web");
+
+    running(world, "web", 0, &mounts("noexec = true"));
+    exec(&["touch", "/data/new"]).ok();
+    exec(&["/data/su"]).run().code(126).stderr_has("EACCES");
+    destroy(world, "web");
+
+    // Only where its ids are the host's would a set-user-ID program of the host's root be that of anybody.
+    running(world, "web", 0, &format!("userns = false, {}", mounts("")));
+    let script = format!("{}\n", nix::libc::SYS_geteuid);
+    let whose = world.hostel(["exec", "--user", "1234:1234", "web", "--", "/data/su"]).stdin(script).ok();
+    whose.stdout("= 1234\nend\n");
+    destroy(world, "web");
 }

@@ -11,6 +11,8 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_that_cannot_start_fails_the_start,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("strace")] => a_slow_start_of_an_own_init_is_waited_for,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_has_its_cgroup_and_nothing_above,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_has_the_capabilities_of_its_guest,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_cannot_write_what_is_read_only,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_own_init_that_handed_controllers_down_reboots,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, V2("memory"), V2("pids")] => an_own_init_limits_its_services_below_its_own_limits,
 }
@@ -144,6 +146,43 @@ fn an_own_init_has_its_cgroup_and_nothing_above(world: &World) {
         sh(&format!("echo 1 > /sys/fs/cgroup/{knob}")).code(1);
     }
     world.hostel(["stop", "web"]).ok().stdout_has("stopped web");
+    destroy(world, "web");
+}
+
+/// Of the init and of what it starts: the default set and the guest's own end, in every set but those that would hand on more.
+fn an_own_init_has_the_capabilities_of_its_guest(world: &World) {
+    let boot = r#"init = "/sbin/init", files = { ["/etc/inittab"] =
+        "::sysinit:/bin/sh -c 'grep ^Cap /proc/1/status /proc/self/status > /caps; echo booted >> /boots'\n::respawn:/bin/sleep 1000\n" },"#;
+    running(world, "web", 0, boot);
+    boots(world, 1);
+    let (none, own) = ("0000000000000000", "00000000a04405fb");
+    let sets = [("CapInh", none), ("CapPrm", own), ("CapEff", own), ("CapBnd", own), ("CapAmb", none)];
+    let of = |who: &str| sets.map(|(set, bits)| format!("/proc/{who}/status:{set}:\t{bits}\n")).concat();
+    let told = std::fs::read_to_string(world.root.join("guests/web/rootfs/caps")).unwrap();
+    assert_eq!(told, of("1") + &of("self"));
+    destroy(world, "web");
+}
+
+/// On a network stack of its own the guest's root owns the settings of that: nothing but the mount is in the way.
+fn an_own_init_cannot_write_what_is_read_only(world: &World) {
+    let text = format!(
+        "guest \"web\" {{ image = \"busybox\", xid = {}, net = {{ mode = \"none\" }}, {BUSYBOX} }}\n",
+        world.xid(0)
+    );
+    let file = world.file("web.lua", &text);
+    world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+    boots(world, 1);
+    // To open is enough: nothing is written, should it work.
+    for path in ["sys/net/ipv4/ping_group_range", "sys/net/ipv4/ip_forward", "sys/kernel/hostname"] {
+        let open = format!(": > /proc/{path}");
+        world.hostel(["exec", "web", "--", "sh", "-c", &open]).run().code(1).stderr_has("Read-only file system");
+    }
+    // The others have nothing that their ids could write: that they are mounts of their own is all there is to see.
+    let parts = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+    let there = parts.iter().filter(|name| std::path::Path::new("/proc").join(name).exists());
+    let expected: Vec<String> = there.map(|name| format!(" /proc/{name} proc ro,nosuid,nodev,noexec\n")).collect();
+    let mounts = "grep -o ' /proc/[a-z-]* proc ro,nosuid,nodev,noexec' /proc/self/mounts";
+    world.hostel(["exec", "web", "--", "sh", "-c", mounts]).ok().stdout(&expected.concat());
     destroy(world, "web");
 }
 

@@ -223,9 +223,14 @@ pub static GROUPS: &[Group] = &[
         reason: "file systems read data that a guest wrote",
         access: NAMESPACES,
         calls: &[
-            "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
-            "open_tree_attr", "umount2",
+            "fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree", "open_tree_attr",
         ],
+    },
+    Group {
+        name: "mounts, as fusermount makes them",
+        reason: "as above; where it is allowed for file systems in user space alone, mount(2) makes new ones and changes none",
+        access: With(&["sys_admin"], &[Allow::Nested, Allow::Fuse]),
+        calls: &["mount", "umount2"],
     },
     Group {
         name: "tracing",

@@ -19,7 +19,7 @@ const fn knob(name: &'static str, each: u64, counts: &'static str) -> Knob {
     Knob { name, each, counts }
 }
 
-const SHARED: [Knob; 10] = [
+const SHARED: [Knob; 9] = [
     knob("kernel.pid_max", 64, "process numbers of the host and all guests"),
     knob("kernel.threads-max", 64, "threads of the host and all guests"),
     knob("fs.file-max", 1024, "open files of the host and all guests"),
@@ -43,11 +43,6 @@ const SHARED: [Knob; 10] = [
         "net.netfilter.nf_conntrack_max",
         256,
         "connections that the host's firewall follows",
-    ),
-    knob(
-        "kernel.keys.root_maxkeys",
-        1,
-        "keys of root, who makes the guests",
     ),
     knob(
         "net.core.bpf_jit_limit",
@@ -81,7 +76,7 @@ const OWN: [Knob; 12] = [
     knob(
         "kernel.keys.maxkeys",
         200,
-        "keys of each user of a guest with `allow = { \"keyring\" }`",
+        "keys of each user of a guest with `allow = { \"keyring\" }`; the others make none",
     ),
     knob(
         "kernel.keys.maxbytes",

@@ -37,6 +37,8 @@ struct Launch<'a> {
     /// Whether the owners on its root are mapped already, which is so of layers.
     is_root_mapped: bool,
     mounts: Vec<(OwnedFd, Option<Attr>)>,
+    /// A file system with the device of file systems in user space.
+    fuse: Option<OwnedFd>,
     /// The host's number of the first id of its user namespace, who owns it.
     owner: Option<u32>,
     child: Option<Waiting>,
@@ -105,6 +107,7 @@ impl<'a> Launch<'a> {
             root: None,
             is_root_mapped: false,
             mounts: Vec::new(),
+            fuse: None,
             owner: None,
             child: None,
         }

@@ -44,6 +44,7 @@ impl Launch<'_> {
                 None
             },
             empty: None,
+            fuse: duplicate(self.fuse.as_ref())?,
             payload: None,
             filter: compiled_filter(steps)?,
             words: None,

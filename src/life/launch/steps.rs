@@ -12,7 +12,7 @@ use super::{Launch, internal};
 use crate::bpf;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{HostPid, Limits, Mount, Overlay, Source, Xid};
-use crate::life::inside;
+use crate::life::{guest_dev, inside};
 use crate::plan::Step;
 use crate::storage::{disk_image, volume};
 use crate::sys::cgroup::Group;
@@ -102,6 +102,7 @@ impl Launch<'_> {
                 let is_guests = wanted.idmap && wanted.owner.is_none();
                 self.mounts.push((tree, is_guests.then_some(attr)));
             }
+            Step::OpenFuse(owner) => self.fuse = Some(guest_dev::fuse(*owner)?),
             Step::MapOwner(place, mount, first_id) => {
                 let (tree, _) = self
                     .mounts
@@ -171,13 +172,15 @@ impl Launch<'_> {
                 raw: false,
             },
         };
-        fence
-            .admit(id, &bpf::Rule::new(xid, mode))
-            .map_err(|err| match err.kind() {
-                // Of a number, `Exists` says that another may be free: of an address it says no such thing.
-                Kind::Exists => err.with_kind(Kind::State),
-                _ => err,
-            })?;
+        let mut rule = bpf::Rule::new(xid, mode);
+        if self.fuse.is_some() {
+            rule.devices = bpf::Devices::Fuse;
+        }
+        fence.admit(id, &rule).map_err(|err| match err.kind() {
+            // Of a number, `Exists` says that another may be free: of an address it says no such thing.
+            Kind::Exists => err.with_kind(Kind::State),
+            _ => err,
+        })?;
         self.undo.push(if is_own {
             Undo::Own(id, xid)
         } else {
