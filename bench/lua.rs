@@ -1,4 +1,5 @@
 //! How long evaluations take, in this process and in their child: JSON for bench/lua.py, which starts this.
+//! `bench-lua [ROUNDS [NAME]]`: of the contenders, those whose name begins with it.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot run has no figures")]
 #![allow(clippy::print_stdout, reason = "the figures")]
 
@@ -40,7 +41,9 @@ struct Contender {
 }
 
 fn main() {
-    let rounds: usize = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(15);
+    let mut words = std::env::args().skip(1);
+    let rounds: usize = words.next().and_then(|word| word.parse().ok()).unwrap_or(15);
+    let only = words.next().unwrap_or_default();
     let dir = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -68,7 +71,7 @@ fn main() {
         times,
         ms: Vec::new(),
     };
-    let mut contenders = [
+    let mut contenders = vec![
         contender("state with hostel.net, plain", &small, false, 20),
         contender("state with hostel.net, hermetic", &small, true, 5),
         contender("1,000 guests, plain", &thousand, false, 1),
@@ -79,6 +82,7 @@ fn main() {
         contender("20,000 lines, 1 mistake", &one, false, 1),
         contender("20,000 lines, 200 mistakes", &many, false, 1),
     ];
+    contenders.retain(|each| each.name.starts_with(&only));
     for _ in 0..rounds {
         for each in &mut contenders {
             let options = EvalOptions {

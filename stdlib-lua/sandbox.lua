@@ -2,15 +2,26 @@
 --
 -- `raw` holds Lua's globals, `host` what is made in Rust: `exhausted()` says whether the budget is used up,
 -- `unknown(name, is_set)` raises an unknown word, `sorted(keys)` gives keys in their order, `nan` is the one
--- that is shown.
+-- that is shown, `packed` is of unlined.lua.
 
 local raw, host = ...
 local next, type, select, error = raw.next, raw.type, raw.select, raw.error
-local rawget, getmetatable, raw_setmetatable = raw.rawget, raw.getmetatable, raw.setmetatable
-local raw_pcall, raw_xpcall, raw_tostring = raw.pcall, raw.xpcall, raw.tostring
+local rawget, getmetatable = raw.rawget, raw.getmetatable
+local raw_pcall, raw_xpcall = raw.pcall, raw.xpcall
 local string, table, math, utf8 = raw.string, raw.table, raw.math, raw.utf8
-local raw_format, raw_rep, raw_move, raw_pack = string.format, string.rep, table.move, string.pack
-local raw_dump = string.dump
+-- What is replaced below, by its own name: Lua puts the name by which a function is called into its messages.
+local lua = {
+  concat = table.concat,
+  format = string.format,
+  insert = table.insert,
+  move = table.move,
+  pack = string.pack,
+  remove = table.remove,
+  rep = string.rep,
+  setmetatable = raw.setmetatable,
+  tostring = raw.tostring,
+  unpack = table.unpack,
+}
 local find, gsub, sub, ult, unpack = string.find, string.gsub, string.sub, math.ult, table.unpack
 local ipairs, sorted, NAN = raw.ipairs, host.sorted, host.nan
 
@@ -28,7 +39,7 @@ local function sorted_pairs(t)
     return meta.__pairs(t)
   end
   if type(t) ~= "table" then
-    error(raw_format("bad argument #1 to 'pairs' (table expected, got %s)", type(t)), 2)
+    error(lua.format("bad argument #1 to 'pairs' (table expected, got %s)", type(t)), 2)
   end
   local keys, count, odd = {}, 0, {}
   for key in next, t do
@@ -39,7 +50,7 @@ local function sorted_pairs(t)
   end
   for _, kind in ipairs(UNORDERED) do
     if odd[kind] then
-      error(raw_format("pairs: a %s as key has no order", kind), 2)
+      error(lua.format("pairs: a %s as key has no order", kind), 2)
     end
   end
   if count > 1 then
@@ -74,14 +85,14 @@ local function show(value)
   if kind == "table" then
     local meta = getmetatable(value)
     if type(meta) == "table" and meta.__tostring then
-      return raw_tostring(value)
+      return lua.tostring(value)
     end
     return "table"
   end
   if kind == "function" or kind == "thread" then
     return kind
   end
-  local text = raw_tostring(value)
+  local text = lua.tostring(value)
   if kind == "userdata" then
     -- A mistake of one of hostel's words brings the list of calls with it.
     local calls = find(text, "\nstack traceback:\n", 1, true)
@@ -103,7 +114,7 @@ function string.format(format, ...)
       given[index] = NAN
     end
   end
-  return raw_format(format, unpack(given, 1, count))
+  return lua.format(format, unpack(given, 1, count))
 end
 
 function string.pack(format, ...)
@@ -113,32 +124,44 @@ function string.pack(format, ...)
       given[index] = NAN
     end
   end
-  return raw_pack(format, unpack(given, 1, count))
+  return lua.pack(format, unpack(given, 1, count))
 end
 
 function string.rep(text, count, separator)
   if (text == "" or text == nil) and (separator == "" or separator == nil) then
     return ""
   end
-  return raw_rep(text, count, separator)
+  return lua.rep(text, count, separator)
 end
 string.dump = nil
 
 local function plain(t, name)
   if type(t) ~= "table" then
-    error(raw_format("bad argument #1 to '%s' (table expected, got %s)", name, type(t)), 3)
+    error(lua.format("bad argument #1 to '%s' (table expected, got %s)", name, type(t)), 3)
   end
   if getmetatable(t) ~= nil then
-    error(raw_format("table.%s: a table with a metatable", name), 3)
+    error(lua.format("table.%s: a table with a metatable", name), 3)
   end
 end
 
-for _, name in ipairs({ "insert", "remove", "concat", "unpack" }) do
-  local original = table[name]
-  table[name] = function(t, ...)
-    plain(t, name)
-    return original(t, ...)
-  end
+function table.concat(t, ...)
+  plain(t, "concat")
+  return lua.concat(t, ...)
+end
+
+function table.insert(t, ...)
+  plain(t, "insert")
+  return lua.insert(t, ...)
+end
+
+function table.remove(t, ...)
+  plain(t, "remove")
+  return lua.remove(t, ...)
+end
+
+function table.unpack(t, ...)
+  plain(t, "unpack")
+  return lua.unpack(t, ...)
 end
 
 function table.move(from, first, last, to, into)
@@ -151,7 +174,7 @@ function table.move(from, first, last, to, into)
       error("table.move: more than a million items", 2)
     end
   end
-  return raw_move(from, first, last, to, into or from)
+  return lua.move(from, first, last, to, into or from)
 end
 
 local function less(a, b)
@@ -191,7 +214,7 @@ function table.sort(t, compare)
     width = width * 2
   end
   if from ~= t then
-    raw_move(from, 1, count, 1, t)
+    lua.move(from, 1, count, 1, t)
   end
 end
 
@@ -201,13 +224,11 @@ for _, name in ipairs({ "atan2", "cosh", "frexp", "ldexp", "log10", "pow", "sinh
   math[name] = nil
 end
 
--- Through a protected call goes one result, a table of all: mlua's `pcall` makes no room for what it adds to many.
-local pack = table.pack
+local pack, unlined = table.pack, host.packed
+-- The same with its names: to call what is no function says what it is.
 local function packed(pack_all, f, ...)
   return pack_all(f(...))
 end
--- Without its lines: `pcall(error, "x")` names no line.
-local unlined = raw.load(raw_dump(packed, true), "=hostel", "b")
 
 local function wrapper(f)
   return type(f) == "function" and unlined or packed
@@ -259,19 +280,19 @@ local words = {
     if type(meta) == "table" and (rawget(meta, "__gc") ~= nil or rawget(meta, "__mode") ~= nil) then
       error("setmetatable: `__gc` and `__mode` depend on when memory is collected", 2)
     end
-    return raw_setmetatable(t, meta)
+    return lua.setmetatable(t, meta)
   end,
 }
 
 getmetatable("").__metatable = false
 
-raw_setmetatable(words, {
+lua.setmetatable(words, {
   __index = function(_, name)
     host.unknown(name, false)
   end,
 })
 
-local environment = raw_setmetatable({}, {
+local environment = lua.setmetatable({}, {
   __index = words,
   __newindex = function(_, name)
     host.unknown(name, true)

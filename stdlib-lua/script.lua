@@ -1,7 +1,7 @@
 -- What changes in Lua's own words for a script.
 --
 -- `host.caught(problem)` turns hostel's errors into what a script sees of them, and raises the end by a signal again:
--- it unwinds the whole script, `<close>` values included, and no `pcall` holds it.
+-- it unwinds the whole script, `<close>` values included, and no `pcall` holds it. `host.packed` is of unlined.lua.
 
 local host = ...
 local raw_pcall, raw_xpcall, raw_resume = pcall, xpcall, coroutine.resume
@@ -15,12 +15,11 @@ end
 -- A workflow takes note of everything, signals and deadlines too.
 host.pcall = raw_pcall
 
--- Through a protected call goes one result, a table of all: mlua's `pcall` makes no room for what it adds to many.
+local unlined = host.packed
+-- The same with its names: to call what is no function says what it is.
 local function packed(pack_all, f, ...)
   return pack_all(f(...))
 end
--- Without its lines: `pcall(error, "x")` names no line.
-local unlined = load(string.dump(packed, true), "=hostel", "b")
 
 local function wrapper(f)
   return type(f) == "function" and unlined or packed

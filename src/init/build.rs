@@ -6,7 +6,12 @@
 //! compiled with `rustc` itself and not as a Cargo package, because Cargo has no way to embed one binary of a
 //! package into another.
 //!
+//! hostel's own Lua is parsed here too: see src/lua/precompile.rs.
+//!
 //! A release of hostel itself is linked statically: see [`link_statically`] and docs/decisions/.
+
+#[path = "../lua/precompile.rs"]
+mod precompile;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -34,6 +39,9 @@ fn main() {
     }
 
     same_everywhere();
+    if let Err(message) = precompile::precompile(Path::new(&variable("OUT_DIR"))) {
+        fail(&message);
+    }
 
     freestanding("init", &target, page);
     freestanding("handover", &target, page);

@@ -13,7 +13,7 @@ use super::diagnostic::{Code, Diagnostic, Diagnostics};
 use super::source::{self, Folder, Modules};
 use super::state::{Raised, Source, State};
 use super::vm::Vm;
-use super::{EvalOptions, Evaluated, SourceFile, finish, require};
+use super::{EvalOptions, Evaluated, SourceFile, Wanted, finish, require};
 
 /// A recipe that has run, with the Lua state in which its functions live.
 pub(super) struct Run {
@@ -84,17 +84,13 @@ pub(super) fn run(
 ) -> Result<Run, Diagnostics> {
     let fail = |code, message: String| Diagnostics::one(Diagnostic::new(code, message, None));
     let (prefix, file) = split(name);
-    let recipe = Source::new(file, text, false).shown_as(name);
-    let chunk_name = recipe.chunk();
+    let recipe = Source::new(file, text).shown_as(name);
     let state = Rc::new(RefCell::new(State {
         modules,
         prefix: prefix.to_owned(),
-        sources: vec![
-            recipe,
-            Source::new("stdlib-lua/sandbox.lua", require::SANDBOX, true),
-        ],
+        sources: vec![Source::own("sandbox.lua", require::SANDBOX)],
         inputs: options.inputs.clone(),
-        wants_own: !options.provenance.is_empty(),
+        wants_own: options.provenance != Wanted::None,
         ..State::default()
     }));
     let internal = |source: mlua::Error| fail(Code::Child, format!("make a Lua state: {source}"));
@@ -102,13 +98,10 @@ pub(super) fn run(
     if options.isolated {
         crate::sys::lua_position::watch(&vm.lua);
     }
-    let chunk = vm
-        .lua
-        .load(text)
-        .set_name(chunk_name)
-        .set_mode(mlua::chunk::ChunkMode::Text)
-        .set_environment(vm.environment.clone());
-    let outcome = match chunk.into_function() {
+    let function = recipe.load(&vm.lua, Some(&vm.environment));
+    // The first: a place is looked for in the user's files before hostel's own.
+    state.borrow_mut().sources.insert(0, recipe);
+    let outcome = match function {
         Ok(function) => vm.call(&function, ()),
         Err(error) => Err(Value::Error(Box::new(error))),
     };
@@ -198,7 +191,9 @@ pub(super) fn describe(vm: &Vm, error: &Value, options: &EvalOptions) -> Diagnos
     let place = diagnostic.place.as_ref().map(|p| (p.file.as_str(), p.line));
     let is_elsewhere = |frame: &&super::state::Frame| place != Some((state.shown(&frame.file), frame.line));
     // Ten lines say where it came from; a recursion has thousands.
-    for frame in frames.iter().filter(is_elsewhere).take(10) {
+    // A word that is not known is looked for from the first one's line, and found on another of its statement.
+    let placed = usize::from(diagnostic.code == Code::UnknownWord);
+    for frame in frames.iter().skip(placed).filter(is_elsewhere).take(10) {
         let what = match &frame.function {
             Some(function) => format!("in `{function}` at {}:{}", state.shown(&frame.file), frame.line),
             None => format!("called from {}:{}", state.shown(&frame.file), frame.line),
@@ -318,12 +313,31 @@ fn from_message(state: &State, message: &str) -> Diagnostic {
         .and_then(|(head, _)| head.rsplit_once('\''))
         .map_or("", |(_, word)| word);
     if state.source(&file).is_some_and(|s| s.is_own) {
-        return Diagnostic::new(Code::Runtime, text, None);
+        // `bad argument #1 to 'rep'`: the word that was called, on the user's line.
+        let frame = state.frames.first();
+        let place = frame.and_then(|frame| state.word_place(&frame.file, frame.line, word));
+        return Diagnostic::new(Code::Runtime, text, place);
     }
-    let help = (text.starts_with("attempt to") && text.contains("a nil value")).then(|| {
-        "it is nil there: a name that is written differently, or a function that returned nothing".to_owned()
-    });
-    Diagnostic::new(Code::Runtime, text, state.word_place(&file, line, word)).with_help(help)
+    let mut place = state.word_place(&file, line, word);
+    if text.starts_with("attempt to concatenate a secret") {
+        place = state.word_place(&file, line, "secret");
+    }
+    Diagnostic::new(Code::Runtime, text, place).with_help(runtime_help(text))
+}
+
+/// What is mostly meant where Lua cannot go on.
+fn runtime_help(text: &str) -> Option<String> {
+    let what = text.strip_prefix("attempt to ")?;
+    let help = if what.contains("a nil value") {
+        "it is nil there: a name that is written differently, or a function that returned nothing"
+    } else if what.starts_with("concatenate a secret") {
+        "its value is put in after the recipe: let the secret be the whole value"
+    } else if what.starts_with("add ") && what.contains("string") {
+        "texts are joined by `..`: `\"web\" .. 1`"
+    } else {
+        return None;
+    };
+    Some(help.to_owned())
 }
 
 /// What is mostly meant where Lua's parser gives up.
@@ -352,6 +366,15 @@ fn syntax_help(text: &str, near: &str, place: Option<&super::Place>) -> Option<S
     }
     if text.starts_with("'}' expected") && (near == "=" || near == "{" || near == "[" || is_name) {
         return Some("a comma may be missing before it".to_owned());
+    }
+    if near == "/" && (before.ends_with(['{', ',']) || text.starts_with("unexpected symbol")) {
+        return Some("a key that is no word stands in brackets: `[\"/etc/motd\"] = ...`".to_owned());
+    }
+    if text.starts_with("'do' expected") && near != "=" {
+        return Some("a `for` or `while` has a `do` before its block".to_owned());
+    }
+    if text.starts_with("'then' expected") && near != "=" {
+        return Some("an `if` has a `then` before its block".to_owned());
     }
     if near == "=" && (text.starts_with("'then' expected") || text.starts_with("'do' expected")) {
         return Some("`==` compares, `=` gives a value".to_owned());

@@ -83,7 +83,7 @@ pub(super) fn finish(
         match spec::of(node, &name) {
             Ok((spec, secrets)) => {
                 functions(node, &name, &mut hooks);
-                if options.provenance.contains(&name) {
+                if options.provenance.includes(&name) {
                     provenance.insert(name.clone(), provenance::of(state, node));
                 }
                 if let Some(sent) = &mut sent {
@@ -145,7 +145,36 @@ pub(super) fn finish(
         (file, d.place.as_ref().map(|p| (p.line, p.column)), d.code)
     };
     found.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
-    Err(Diagnostics(found))
+    Err(Diagnostics(once(found)))
+}
+
+/// A guest that is missed by all that have one template is missed once, with a note.
+fn once(found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut all: Vec<(Diagnostic, usize)> = Vec::new();
+    for diagnostic in found {
+        let same = all.iter_mut().rev().find(|(other, _)| {
+            diagnostic.code == Code::UnknownGuest
+                && other.code == diagnostic.code
+                && other.place.is_some()
+                && other.place == diagnostic.place
+                && other.help == diagnostic.help
+        });
+        match same {
+            Some((_, more)) => *more += 1,
+            None => all.push((diagnostic, 0)),
+        }
+    }
+    all.into_iter()
+        .map(|(mut diagnostic, more)| {
+            diagnostic.notes.extend(same_in(more));
+            diagnostic
+        })
+        .collect()
+}
+
+fn same_in(more: usize) -> Option<String> {
+    let guests = if more == 1 { "guest" } else { "guests" };
+    (more > 0).then(|| format!("the same in {more} more {guests}"))
 }
 
 /// Values that were given for what is not declared.
@@ -229,12 +258,9 @@ fn placed(state: &State, mistakes: &[Mistake]) -> Vec<Diagnostic> {
     }
     all.into_iter()
         .map(|(mut diagnostic, more)| {
-            if more > 0 {
-                let guests = if more == 1 { "guest" } else { "guests" };
-                diagnostic
-                    .notes
-                    .push(format!("the same in {more} more {guests} of this line"));
-            }
+            diagnostic
+                .notes
+                .extend(same_in(more).map(|same| same + " of this line"));
             diagnostic
         })
         .collect()

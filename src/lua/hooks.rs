@@ -15,12 +15,13 @@ use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
+use super::api::cannot_run;
 use super::child::{Ended, in_child};
 use super::order;
 use super::read::described;
 use super::state::Raised;
 use super::{Code, Diagnostic, Diagnostics, EvalOptions, evaluate};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{Bytes, GuestName, Hook, HookMoment, Span};
 use crate::life::health::wait_healthy;
 use crate::life::hooks::HookRunner;
@@ -294,7 +295,7 @@ impl UserData for HookGuest {
                 let name: GuestName = this.0.parse()?;
                 wait_healthy(&Host::open()?, &name, timeout)
             };
-            wait().map_err(|err: Error| failed(err.to_string()).word("wait_healthy").into())
+            wait().map_err(|err: Error| refused("wait_healthy", &err).into())
         });
         methods.add_meta_method(mlua::MetaMethod::ToString, |_, this, ()| {
             Ok(format!("guest \"{}\"", this.0))
@@ -304,6 +305,13 @@ impl UserData for HookGuest {
 
 fn failed(message: impl Into<String>) -> Raised {
     Raised::new(Code::Hook, message)
+}
+
+/// What hostel itself says, at the word of the hook that asked for it.
+fn refused(word: &str, err: &Error) -> Raised {
+    let mut raised = failed(err.to_string()).word(word);
+    raised.help = err.hint().map(str::to_owned);
+    raised
 }
 
 /// `h:exec { "lvs", "--noheadings" }`: runs a command of the host.
@@ -348,7 +356,7 @@ fn exec(lua: &Lua, command: &Value) -> mlua::Result<Table> {
         .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| failed(format!("run `{program}`: {}", source.kind())).word("exec"))?;
+        .map_err(|source| refused("exec", &cannot_run(program, None, None, source)))?;
     let text = |bytes: &[u8]| lua.create_string(bytes);
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -388,12 +396,9 @@ fn require_free(path: &Path, size: &Value) -> mlua::Result<()> {
         }
     };
     let shown = path.display();
-    let stat = statvfs(path).map_err(|errno| {
-        failed(format!(
-            "free space of `{shown}`: {}",
-            errno.desc().to_lowercase()
-        ))
-    })?;
+    let stat = statvfs(path)
+        .context(|| format!("ask for the free space of `{shown}`"))
+        .map_err(|err| refused("require_free", &err))?;
     let free = stat.blocks_available().saturating_mul(stat.fragment_size());
     if free < wanted.0 {
         let message = format!("`{shown}` has {} MiB free, and {wanted} are needed", free >> 20);
@@ -457,6 +462,16 @@ mod tests {
         );
         let err = run_recipe("h:require_free('/', '900000T')", Span::from_secs(20)).unwrap_err();
         assert_eq!(err.kind(), Kind::External);
+        let err = run_recipe("h:exec { 'no-such-program' }", Span::from_secs(20)).unwrap_err();
+        let message = err.to_string();
+        let end = "web.lua:2: run `no-such-program`: ENOENT (no such file or directory)";
+        assert!(message.ends_with(end), "{message}");
+        let hint = err.hint().unwrap();
+        assert!(hint.starts_with("no directory of PATH has it ("), "{hint}");
+        let err = run_recipe("h:require_free('/nowhere', 1)", Span::from_secs(20)).unwrap_err();
+        let message = err.to_string();
+        let end = "web.lua:2: ask for the free space of `/nowhere`: ENOENT (no such file or directory)";
+        assert!(message.ends_with(end), "{message}");
     }
 
     #[test]

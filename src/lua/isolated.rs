@@ -156,7 +156,7 @@ impl<'a> Heard<'a> {
         Self {
             folder: &recipe.folder,
             prefix,
-            sources: vec![Source::new(file, recipe.text.clone(), false).shown_as(recipe.name.clone())],
+            sources: vec![Source::new(file, recipe.text.clone()).shown_as(recipe.name.clone())],
             questions: 0,
             specs: Vec::new(),
             described: 0,
@@ -264,7 +264,7 @@ impl<'a> Heard<'a> {
             Ok(Some(Found { path, text })) => {
                 let bytes = [path.as_bytes(), b"\0", text.as_bytes()].concat();
                 let shown = format!("{}{path}", self.prefix);
-                self.sources.push(Source::new(path, text, false).shown_as(shown));
+                self.sources.push(Source::new(path, text).shown_as(shown));
                 (channel::FOUND, bytes)
             }
             Err(message) => (channel::REFUSED, message.into_bytes()),
@@ -324,6 +324,9 @@ impl<'a> Heard<'a> {
         let mut diagnostic = Diagnostic::new(Code::CpuTime, message, None);
         let help = "a pattern with many `?`, `*` or `-` in a row, or a loop inside one call";
         diagnostic.help = Some(help.to_owned());
+        // What Lua itself runs is counted, and ends at the same instruction everywhere; this is what cannot be counted.
+        let note = "how much is done in that time depends on the machine: another run may get through";
+        diagnostic.notes.push(note.to_owned());
         let lines = self.lines.unwrap_or_default();
         let calls = lines.lines().filter_map(|line| {
             let (file, line) = line.rsplit_once(':')?;

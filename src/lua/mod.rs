@@ -72,7 +72,7 @@ pub struct EvalOptions {
     /// Whether it gets a process of its own. Without one, a pattern that backtracks can hang the caller.
     pub isolated: bool,
     /// The guests whose fields' origins are wanted.
-    pub provenance: BTreeSet<String>,
+    pub provenance: Wanted,
     /// Whether it is counted how often each line runs.
     pub coverage: bool,
 }
@@ -87,8 +87,31 @@ impl Default for EvalOptions {
             memory: 256 << 20,
             cpu_seconds: 10,
             isolated: true,
-            provenance: BTreeSet::new(),
+            provenance: Wanted::None,
             coverage: false,
+        }
+    }
+}
+
+/// Of which guests it is kept what each layer says: that costs a copy of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Of none.
+    #[default]
+    None,
+    /// Of those with these names.
+    Of(BTreeSet<String>),
+    /// Of every guest.
+    All,
+}
+
+impl Wanted {
+    /// Whether it is wanted of this guest.
+    pub fn includes(&self, guest: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Of(names) => names.contains(guest),
+            Self::All => true,
         }
     }
 }

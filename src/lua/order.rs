@@ -2,6 +2,7 @@
 //! state to state: whatever a recipe can see, or is told, of the first of several entries would differ with it.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use mlua::{Lua, Table, Value};
 
@@ -47,6 +48,39 @@ pub(crate) fn list(table: &Table) -> mlua::Result<Result<Vec<Value>, usize>> {
         Ok(())
     })?;
     Ok(if has_more { Err(hole) } else { Ok(items) })
+}
+
+/// Why a table is no list: said after "has".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Odd {
+    /// What stands behind it would be lost.
+    Hole(usize),
+    /// It is no place of a list.
+    Key(String),
+}
+
+impl fmt::Display for Odd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hole(place) => write!(f, "a hole at place {place}: nil, with more behind it"),
+            Self::Key(key) => write!(f, "{key} as a key"),
+        }
+    }
+}
+
+/// The items of a table that is to be a list and nothing else.
+pub(crate) fn only_list(table: &Table) -> mlua::Result<Result<Vec<Value>, Odd>> {
+    let items = match list(table)? {
+        Ok(items) => items,
+        Err(hole) => return Ok(Err(Odd::Hole(hole))),
+    };
+    for (key, _) in entries(table)? {
+        let is_place = matches!(key, Value::Integer(at) if usize::try_from(at).is_ok_and(|at| (1..=items.len()).contains(&at)));
+        if !is_place {
+            return Ok(Err(Odd::Key(described(&key))));
+        }
+    }
+    Ok(Ok(items))
 }
 
 /// A key that has an order. Its text is a copy: a state holds only so many values for Rust.
@@ -126,6 +160,33 @@ mod tests {
         assert_eq!(list("return { 1, nil, 3 }"), Err(2));
         assert_eq!(list("return { nil, 2 }"), Err(1));
         assert_eq!(list("return { [1000] = 1 }"), Err(1));
+    }
+
+    #[test]
+    fn a_list_alone_has_nothing_beside_it() {
+        let lua = Lua::new();
+        let list = |text: &str| {
+            let table: Table = lua.load(text).eval().unwrap();
+            let found = only_list(&table).unwrap().map(|items| items.len());
+            found.map_err(|odd| odd.to_string())
+        };
+        assert_eq!(list("return { 1, 2 }"), Ok(2));
+        assert_eq!(
+            list("return { 1, nil, 3 }"),
+            Err("a hole at place 2: nil, with more behind it".to_owned())
+        );
+        assert_eq!(
+            list("return { 1, x = 2, a = 3 }"),
+            Err("the text \"a\" as a key".to_owned())
+        );
+        assert_eq!(
+            list("return { 1, [0] = 2 }"),
+            Err("the number `0` as a key".to_owned())
+        );
+        assert_eq!(
+            list("return { 1, [1.5] = 2 }"),
+            Err("the number `1.5` as a key".to_owned())
+        );
     }
 
     #[test]

@@ -253,23 +253,15 @@ pub fn load(script: &Script, args: &Args) -> Result<Loaded, Failed> {
         _ => PathBuf::from("."),
     };
     let state = Rc::new(RefCell::new(State {
-        sources: vec![Source::new(script.name.clone(), script.text.clone(), false)],
         folder,
         ..State::default()
     }));
     let internal = |source: mlua::Error| fail(Code::Child, format!("make a Lua state: {source}"));
     let vm = machine(Rc::clone(&state), args).map_err(internal)?;
-    let chunk = vm
-        .lua
-        // A script that is run by its path begins with `#!`.
-        .load(if script.text.starts_with('#') {
-            format!("--{}", script.text)
-        } else {
-            script.text.clone()
-        })
-        .set_name(format!("@{}", script.name))
-        .set_mode(mlua::chunk::ChunkMode::Text);
-    let outcome = match chunk.into_function() {
+    let source = Source::new(script.name.clone(), script.text.clone());
+    let function = source.load(&vm.lua, None);
+    state.borrow_mut().sources.push(source);
+    let outcome = match function {
         Ok(function) => vm.ask(
             &function,
             args.words.iter().cloned().collect::<mlua::Variadic<String>>(),
@@ -345,14 +337,8 @@ pub(super) fn machine(state: Shared, args: &Args) -> mlua::Result<Vm> {
     let vm = Vm::of(lua, state)?;
     let host = vm.lua.create_table()?;
     host.set("caught", vm.lua.create_function(api::caught)?)?;
-    let text = require::STDLIB
-        .get_file("script.lua")
-        .and_then(|file| file.contents_utf8())
-        .unwrap_or_default();
-    vm.lua
-        .load(text)
-        .set_name("=stdlib-lua/script.lua")
-        .call::<()>(host.clone())?;
+    host.set("packed", vm.unlined.packed.clone())?;
+    require::own(&vm.lua, "script.lua")?.call::<()>(host.clone())?;
     vm.lua
         .set_named_registry_value(api::RAW_PCALL, host.get::<mlua::Function>("pcall")?)?;
     vm::fill_pool(&vm.lua)?;
@@ -397,7 +383,7 @@ fn search(lua: &Lua, shared: &Shared, name: &str) -> mlua::Result<(Value, Option
             raised.help = first.and_then(|first| first.help.clone());
             mlua::Error::from(raised.word(name))
         })?;
-        return chunk(lua, shared, path.display().to_string(), text, false);
+        return chunk(lua, shared, Source::new(path.display().to_string(), text));
     }
     if let Some(module) = api::native(lua, name)? {
         let module = lua.create_function(move |_, ()| Ok(module.clone()))?;
@@ -408,13 +394,7 @@ fn search(lua: &Lua, shared: &Shared, name: &str) -> mlua::Result<(Value, Option
         .and_then(|file| file.contents_utf8())
         && name.starts_with("hostel.")
     {
-        return chunk(
-            lua,
-            shared,
-            format!("stdlib-lua/{relative}"),
-            text.to_owned(),
-            true,
-        );
+        return chunk(lua, shared, Source::own(&relative, text));
     }
     let looked: Vec<String> = places
         .iter()
@@ -424,19 +404,9 @@ fn search(lua: &Lua, shared: &Shared, name: &str) -> mlua::Result<(Value, Option
     Ok((Value::String(why), None))
 }
 
-fn chunk(
-    lua: &Lua,
-    shared: &Shared,
-    shown: String,
-    text: String,
-    is_own: bool,
-) -> mlua::Result<(Value, Option<String>)> {
-    let source = Source::new(shown.clone(), text, is_own);
-    let function = lua
-        .load(&source.text)
-        .set_name(source.chunk())
-        .set_mode(mlua::chunk::ChunkMode::Text)
-        .into_function()?;
+fn chunk(lua: &Lua, shared: &Shared, source: Source) -> mlua::Result<(Value, Option<String>)> {
+    let function = source.load(lua, None)?;
+    let shown = source.shown.clone();
     shared.borrow_mut().sources.push(source);
     Ok((Value::Function(function), Some(shown)))
 }

@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, Table};
+
 use super::DeclaredInput;
 use super::diagnostic::{Code, Diagnostic, Finder, Place, Scan};
 use super::read::{At, Mistake, Room};
+use super::require;
 use super::source::Modules;
 use super::value::{LayerId, Node};
 
@@ -20,7 +24,7 @@ pub(crate) struct Source {
     pub(crate) name: String,
     /// As it is named in messages: the way to it as it was typed.
     pub(crate) shown: String,
-    pub(crate) text: String,
+    pub(crate) text: Cow<'static, str>,
     /// Whether it is hostel's own.
     pub(crate) is_own: bool,
     /// Its tokens, once a place in it was looked for.
@@ -28,14 +32,46 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(name: impl Into<String>, text: impl Into<String>, is_own: bool) -> Self {
+    /// A file of the user's.
+    pub(crate) fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let name = name.into();
         Self {
             shown: name.clone(),
             name,
-            text: text.into(),
-            is_own,
+            text: Cow::Owned(text.into()),
+            is_own: false,
             scan: OnceCell::new(),
+        }
+    }
+
+    /// A file of hostel's own, by its path below stdlib-lua.
+    pub(crate) fn own(path: &str, text: &'static str) -> Self {
+        let name = format!("{}{path}", require::OWN);
+        Self {
+            shown: name.clone(),
+            name,
+            text: Cow::Borrowed(text),
+            is_own: true,
+            scan: OnceCell::new(),
+        }
+    }
+
+    /// Its chunk. A user's is text and nothing else: Lua believes every word of what is parsed already.
+    pub(crate) fn load(&self, lua: &Lua, environment: Option<&Table>) -> mlua::Result<Function> {
+        let chunk = if self.is_own {
+            require::own(lua, &self.name[require::OWN.len()..])?
+        } else {
+            // What is run by its path begins with `#!`.
+            let text = if self.text.starts_with("#!") {
+                format!("--{}", self.text)
+            } else {
+                self.text.clone().into_owned()
+            };
+            lua.load(text).set_name(self.chunk()).set_mode(ChunkMode::Text)
+        };
+        match environment {
+            Some(environment) => chunk.set_environment(environment.clone()).into_function(),
+            None => chunk.into_function(),
         }
     }
 
@@ -148,6 +184,17 @@ impl From<Raised> for mlua::Error {
     }
 }
 
+/// What became of a module that was required. It is read once: a file that changes meanwhile must not be seen to.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// It is running.
+    Begun,
+    /// It cannot be read, or raised an error.
+    Failed,
+    /// It returned this.
+    Done(mlua::Value),
+}
+
 /// Everything that one evaluation gathers.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -178,8 +225,8 @@ pub(crate) struct State {
     pub(crate) is_exhausted: bool,
     /// Where `require` finds what is not hostel's own.
     pub(crate) modules: Modules,
-    /// What was required: nothing while it is still being read.
-    pub(crate) loaded: BTreeMap<String, Option<mlua::Value>>,
+    /// What was required, by its name.
+    pub(crate) loaded: BTreeMap<String, Loaded>,
 }
 
 impl State {

@@ -6,8 +6,10 @@ use std::rc::Rc;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
 use super::diagnostic::Code;
+use super::require::{self, Unlined};
 use super::state::{Frame, Raised, State};
-use super::{EvalOptions, require, vocabulary};
+use super::{EvalOptions, vocabulary};
+use crate::sys::lua_exact::seeded;
 
 /// How many instructions pass between two looks at the budget: seldom enough to cost nothing.
 const STRIDE: u32 = 10_000;
@@ -20,17 +22,7 @@ pub(crate) struct Vm {
     pub(crate) environment: Table,
     pub(crate) state: Shared,
     xpcall: Function,
-    /// Calls a function without its results: mlua's `xpcall` makes no room for what it adds to many.
-    without_results: Function,
-}
-
-fn without_results(lua: &Lua) -> mlua::Result<Function> {
-    let function: Function = lua.load("return function(f, ...) f(...) end").eval()?;
-    // Without its names: a trace is to say nothing of it.
-    let stripped = function.dump(true);
-    lua.load(stripped)
-        .set_mode(mlua::chunk::ChunkMode::Binary)
-        .into_function()
+    pub(super) unlined: Unlined,
 }
 
 /// How deep the stack is looked at. To ask for a level costs as much as it is deep, and a recursion that ran over
@@ -88,23 +80,22 @@ impl Vm {
     pub(crate) fn new(options: &EvalOptions, state: Shared) -> mlua::Result<Self> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::UTF8;
         // A panic of hostel's own must not become a Lua error that a recipe can catch.
-        let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+        let lua = seeded(|| Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false)))?;
         let raw = lua.globals();
         let xpcall: Function = raw.get("xpcall")?;
+        let unlined = require::unlined(&lua)?;
         let host = vocabulary::host_functions(&lua, &state)?;
-        let (environment, words): (Table, Table) = lua
-            .load(require::SANDBOX)
-            .set_name("=stdlib-lua/sandbox.lua")
-            .call((&raw, host))?;
+        host.raw_set("packed", &unlined.packed)?;
+        let (environment, words): (Table, Table) = require::own(&lua, "sandbox.lua")?.call((&raw, host))?;
         vocabulary::add_words(&lua, &words, &state)?;
         require::add(&lua, &words, &environment, &state)?;
         // Nothing holds Lua's own globals any more but the closures of the sandbox.
         let vm = Self {
-            without_results: without_results(&lua)?,
             lua,
             environment,
             state,
             xpcall,
+            unlined,
         };
         vm.bound(options)?;
         Ok(vm)
@@ -115,7 +106,7 @@ impl Vm {
         let environment = lua.globals();
         let xpcall = environment.get("xpcall")?;
         Ok(Self {
-            without_results: without_results(&lua)?,
+            unlined: require::unlined(&lua)?,
             lua,
             environment,
             state,
@@ -176,7 +167,7 @@ impl Vm {
         });
         let run = || -> mlua::Result<MultiValue> {
             let mut all = MultiValue::new();
-            all.push_back(Value::Function(self.without_results.clone()));
+            all.push_back(Value::Function(self.unlined.forgotten.clone()));
             all.push_back(Value::Function(handler?));
             all.push_back(Value::Function(function.clone()));
             all.extend(args.into_lua_multi(&self.lua)?);
@@ -216,29 +207,19 @@ impl Vm {
     ) -> Result<MultiValue, Value> {
         let kept: Rc<RefCell<MultiValue>> = Rc::default();
         let all = Rc::clone(&kept);
-        let prepare = || -> mlua::Result<(Function, MultiValue)> {
+        let prepare = || -> mlua::Result<MultiValue> {
             let keep = self.lua.create_function(move |_, results: MultiValue| {
                 *all.borrow_mut() = results;
                 Ok(())
             })?;
-            // Without its names, as `without_results`.
-            let keeping: Function = self
-                .lua
-                .load("return function(keep, f, ...) keep(f(...)) end")
-                .eval()?;
-            let keeping = self
-                .lua
-                .load(keeping.dump(true))
-                .set_mode(mlua::chunk::ChunkMode::Binary)
-                .into_function()?;
             let mut given = MultiValue::new();
             given.push_back(Value::Function(keep));
             given.push_back(Value::Function(function.clone()));
             given.extend(args.into_lua_multi(&self.lua)?);
-            Ok((keeping, given))
+            Ok(given)
         };
-        let (keeping, given) = prepare().map_err(|err| Value::Error(Box::new(err)))?;
-        self.call(&keeping, given)?;
+        let given = prepare().map_err(|err| Value::Error(Box::new(err)))?;
+        self.call(&self.unlined.kept, given)?;
         Ok(kept.take())
     }
 }

@@ -1,7 +1,7 @@
 //! What of Lua's C would let a program see the machine, or the moment, that it runs on, made the same everywhere.
 //!
 //! The linker puts the functions of this file in the place of those that Lua calls (`--wrap`, see src/init/build.rs and
-//! docs/decisions/0022). Three things differ otherwise:
+//! docs/decisions/0022). Four things differ otherwise:
 //!
 //! - **`#t` of a table with holes** is some border, and which depends on how much of the table is in its array part. That
 //!   depends on when its hash part was last full, that on which keys collide, and that on a seed made of addresses
@@ -9,8 +9,12 @@
 //! - **The sign of `0/0`** is set by x86-64 and not by aarch64, and shown by `tostring` and `..`.
 //! - **`x ^ y` and `math.sin`, `exp`, `log` ...** are the C library's, which rounds as the processor at hand does it
 //!   fastest: with fused multiplication or without. Here they are made of operations whose results IEEE 754 defines.
+//! - **How much memory a table takes** from which keys were removed depends on which of its keys collide, and that of texts
+//!   on the state's seed, which is made of addresses and the time. A recipe's state has the same seed always: then what
+//!   is too much for its memory is that in every run.
 
-use std::ffi::c_void;
+use std::cell::Cell;
+use std::ffi::{c_char, c_uint, c_void};
 
 use mlua::ffi::lua_State;
 
@@ -33,6 +37,8 @@ const FLOAT: u8 = 3 | (1 << 4);
 unsafe extern "C" {
     /// The value at a whole number; of one that is not there, some nil.
     fn luaH_getint(table: *mut c_void, key: i64) -> *const TaggedValue;
+    /// Lua's own `luaS_hash`.
+    fn __real_luaS_hash(bytes: *const c_char, length: usize, seed: c_uint) -> c_uint;
     /// Lua's own `luaO_tostring`: puts the text of a number in its place.
     fn __real_luaO_tostring(state: *mut lua_State, value: *mut TaggedValue);
 }
@@ -99,6 +105,38 @@ unsafe extern "C" fn __wrap_luaO_tostring(state: *mut lua_State, value: *mut Tag
     }
     // SAFETY: the same arguments that Lua gave for it.
     unsafe { __real_luaO_tostring(state, value) };
+}
+
+/// The seed of a recipe's state. Any would do: one who knows it can make texts that collide, and waste processor time, as a
+/// recipe can in other ways too.
+const SEED: c_uint = 0x686f_7374;
+
+thread_local! {
+    /// Whether the next state gets it.
+    static GIVES_SEED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes a state whose hash tables are as in every other run. Not for scripts, which read texts that others wrote.
+pub(crate) fn seeded<T>(make: impl FnOnce() -> T) -> T {
+    GIVES_SEED.set(true);
+    make()
+}
+
+/// # Safety
+/// Lua calls it, with so many bytes.
+#[allow(
+    non_snake_case,
+    reason = "the linker's name for what takes the place of `luaS_hash`"
+)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap_luaS_hash(bytes: *const c_char, length: usize, seed: c_uint) -> c_uint {
+    // The first call of a new state makes its seed; all others are for texts. GNU's linker replaces none of those, which are
+    // in the file of the function itself, and LLVM's does.
+    if GIVES_SEED.replace(false) {
+        return SEED;
+    }
+    // SAFETY: the same arguments that Lua gave for it.
+    unsafe { __real_luaS_hash(bytes, length, seed) }
 }
 
 /// Functions of one number.
@@ -175,6 +213,33 @@ mod tests {
         }
         assert_eq!(length("return #{ nil, 2 }"), 0);
         assert_eq!(length("return #{ [math.maxinteger] = 1 }"), 0);
+    }
+
+    /// Texts as keys, half of them removed and others put in their place: when the table grows depends on collisions.
+    #[test]
+    fn a_table_takes_as_much_memory_in_every_state() {
+        let used = |lua: Lua| {
+            lua.load(
+                "kept = {} local seed = 1 for i = 1, 3000 do kept['k' .. i] = i
+                 if i % 2 == 0 then kept['k' .. i // 2] = nil end end collectgarbage() collectgarbage()",
+            )
+            .exec()
+            .unwrap();
+            lua.used_memory()
+        };
+        let first = used(super::seeded(Lua::new));
+        for _ in 0..20 {
+            assert_eq!(used(super::seeded(Lua::new)), first);
+        }
+        // Otherwise it is of no use.
+        let order = |lua: Lua| {
+            let text = "local t, all = {}, {} for i = 1, 64 do t['k' .. i] = i end for k in next, t do all[#all + 1] = k end \
+                        return table.concat(all, ' ')";
+            lua.load(text).eval::<String>().unwrap()
+        };
+        assert_eq!(order(super::seeded(Lua::new)), order(super::seeded(Lua::new)));
+        let others = (0..8).filter(|_| order(Lua::new()) != order(super::seeded(Lua::new)));
+        assert!(others.count() > 0, "a script's state has the seed of a recipe's");
     }
 
     #[test]

@@ -121,12 +121,37 @@ local function reached(self, result, what)
   return result
 end
 
+local OPTIONS = { dir = true, env = true, limit = true, stdin = true, timeout = true }
+
+--- The words of a command, all of them: a hole would end them without a word.
+local function words_of(command)
+  local words = {}
+  while command[#words + 1] ~= nil do
+    local word = command[#words + 1]
+    if type(word) ~= "string" and type(word) ~= "number" then
+      error(("exec: argument %d is a text, not a %s"):format(#words + 1, type(word)), 3)
+    end
+    words[#words + 1] = word
+  end
+  for key in pairs(command) do
+    if math.type(key) == "integer" and key > #words then
+      error(("exec: argument %d is nil, and others follow it"):format(#words + 1), 3)
+    elseif math.type(key) == "integer" and key < 1 then
+      error(("exec: there is no argument %d: the first one is 1"):format(key), 3)
+    elseif not math.type(key) and not OPTIONS[key] then
+      error(("exec does not know `%s`; it knows dir, env, limit, stdin, timeout"):format(tostring(key)), 3)
+    end
+  end
+  return words
+end
+
 --- Runs a command there: `{ "id", "-u", timeout = "10s", stdin = "", dir = "/", env = {} }`. Returns what `exec.run`
 --- does. A machine that cannot be reached is an error.
 function Host:exec(command)
   if type(command) ~= "table" or command[1] == nil then
     error('exec takes a table such as { "id", "-u" }', 2)
   end
+  local asked = words_of(command)
   local remote = {}
   if command.dir then
     remote[#remote + 1] = "cd " .. quote(command.dir) .. " &&"
@@ -145,7 +170,7 @@ function Host:exec(command)
   for _, name in ipairs(names) do
     remote[#remote + 1] = name .. "=" .. quote(command.env[name])
   end
-  for _, word in ipairs(command) do
+  for _, word in ipairs(asked) do
     remote[#remote + 1] = quote(word)
   end
   local words = client(self)

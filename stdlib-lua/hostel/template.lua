@@ -103,6 +103,25 @@ local function look_up(state, scope, node)
   return value
 end
 
+--- The items of what a `for` runs over: a list, all of it.
+local function items(state, node, value)
+  if type(value) ~= "table" then
+    fail(state, node.at, "`%s` is %s, not a list", node.path, type(value))
+  end
+  local list = {}
+  for index, item in ipairs(value) do
+    list[index] = item
+  end
+  for key in pairs(value) do
+    if math.type(key) ~= "integer" then
+      fail(state, node.at, "`%s` has names, such as `%s`, and is no list", node.path, tostring(key))
+    elseif list[key] == nil then
+      fail(state, node.at, "item %d of `%s` is nil, and others follow it", #list + 1, node.path)
+    end
+  end
+  return list
+end
+
 local function write(state, nodes, scope, out)
   for _, node in ipairs(nodes) do
     if node.text then
@@ -110,10 +129,7 @@ local function write(state, nodes, scope, out)
     else
       local value = look_up(state, scope, node)
       if node.item then
-        if type(value) ~= "table" then
-          fail(state, node.at, "`%s` is %s, not a list", node.path, type(value))
-        end
-        for _, item in ipairs(value) do
+        for _, item in ipairs(items(state, node, value)) do
           write(state, node.body, setmetatable({ [node.item] = item }, { __index = scope }), out)
         end
       elseif node.condition then

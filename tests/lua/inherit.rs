@@ -63,7 +63,7 @@ fn later_templates_win() {
 #[test]
 fn provenance_names_each_layer() {
     let options = EvalOptions {
-        provenance: ["web".to_owned()].into(),
+        provenance: hostel::lua::Wanted::Of(["web".to_owned()].into()),
         ..plain()
     };
     let text = format!("{BASE}guest \"web\" {{\n  from = net,\n  limits = {{ memory = '1G' }},\n}}");

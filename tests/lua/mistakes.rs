@@ -75,6 +75,14 @@ mistakes! {
     variable_body: "local body = { image = \"busybox\" }\nbody.limitz = {}\nguest(\"web\")(body)\n";
     append_out_of_place: "guest \"web\" { image = append { \"busybox\" }, depends = { append { \"x\" } } }\n";
     requires_newer: "requires { hostel = \">=99.0\" }\n";
+    secret_in_a_text: "guest \"web\" {\n  image = \"busybox\",\n  env = { URL = \"pw=\" .. secret \"web/db\" },\n}\n";
+    key_without_brackets: "guest \"web\" {\n  image = \"busybox\",\n  files = { /etc/motd = \"hello\" },\n}\n";
+    for_without_do: "for i = 1, 2\n  guest(\"web\" .. i) { image = \"busybox\" }\nend\n";
+    plus_between_texts: "guest(\"web\" + 1) { image = \"busybox\" }\n";
+    global_over_several_lines: "base = template \"base\" {\n  image = \"busybox\",\n}\n";
+    wrong_argument: "guest \"web\" {\n  image = \"busybox\",\n  hostname = (\"x\"):rep \"y\",\n}\n";
+    services_in_a_list: "guest \"web\" {\n  image = \"busybox\",\n  services = { { exec = { \"httpd\" } } },\n}\n";
+    dependency_of_a_template: "local base = template \"base\" { image = \"busybox\", depends = { \"dbb\" } }\nfor i = 1, 3 do\n  guest(\"web\" .. i) { from = base }\nend\nguest \"db\" { image = \"busybox\" }\n";
     control_characters: "guest \"web\" { image = \"busy\\27[2Jbox\" }\n";
 }
 

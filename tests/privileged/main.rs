@@ -79,6 +79,7 @@ files! {
     own_init,
     remote,
     rows,
+    secrets,
     spectator,
     storage,
     terminal,

@@ -56,4 +56,18 @@ t.describe("flow", function()
     t.expect(names):to_equal { "a", "b", "c" }
     t.expect(said):to_equal {}
   end)
+
+  t.it("takes the lists of its arguments whole or not at all", function()
+    for message, declared in pairs {
+      ["`values` is a list, and has a hole at place 2"] = { "enum", values = { "a", nil, "c" } },
+      ['`values` is a list, and has the text "x" as a key'] = { "enum", values = { "a", x = "b" } },
+      ["`values` has texts; item 2 is"] = { "enum", values = { "a", {} } },
+      ["`default` is a list, and has a hole at place 1"] = { "list", default = { nil, "b" } },
+      ["has a hole at place 2"] = { "enum", nil, "c" },
+    } do
+      t.expect(function()
+        flow.define "x" { args = { colour = declared }, run = function() end }
+      end):to_fail(message)
+    end
+  end)
 end)

@@ -122,6 +122,9 @@ t.describe("a host that cannot", function()
     t.expect(function()
       t.fake_host { kernel = "new" }
     end):to_fail "kernel"
+    t.expect(function()
+      t.fake_host { controllers = { "cpu", nil, "pids" } }
+    end):to_fail "`controllers` has a hole at place 2"
   end)
 end)
 

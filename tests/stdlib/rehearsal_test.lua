@@ -94,6 +94,13 @@ t.describe("a run", function()
     t.expect(run.ran):to_equal { "stop" }
   end)
 
+  t.it("takes the lists of its arguments whole", function()
+    local told = flow.define "tell" { args = { names = { "list" } }, run = function() end }
+    t.expect(function()
+      t.flow(told, { args = { names = { "a", nil, "c" } } })
+    end):to_fail "the argument `names` has a hole at place 2"
+  end)
+
   t.it("gives back the world when it is over", function()
     rehearse {}
     local file = assert(io.open(os.tmpname(), "w"))

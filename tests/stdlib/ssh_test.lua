@@ -27,3 +27,20 @@ t.describe("ssh.host", function()
     end
   end)
 end)
+
+t.describe("host:exec", function()
+  t.it("takes a command whole or not at all", function()
+    local beta = ssh.host "beta"
+    for message, command in pairs {
+      ["exec: argument 2 is nil, and others follow it"] = { "rm", nil, "/tmp/x" },
+      ["exec: argument 2 is a text, not a table"] = { "rm", { "-r" } },
+      ["exec: there is no argument 0: the first one is 1"] = { [0] = "sudo", "id" },
+      ["exec does not know `timeot`"] = { "id", timeot = "5s" },
+      ["exec takes a table"] = {},
+    } do
+      t.expect(function()
+        beta:exec(command)
+      end):to_fail(message)
+    end
+  end)
+end)

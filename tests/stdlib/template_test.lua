@@ -21,6 +21,21 @@ t.describe("template.render", function()
     end):to_fail "2:5"
   end)
 
+  t.it("refuses to run over what is no list to its end", function()
+    local text = "a\n{% for p in ports %}{{ p }}{% end %}"
+    t.expect(template.render(text, { ports = {} })):to_equal "a\n"
+    for message, ports in pairs {
+      ["item 2 of `ports` is nil, and others follow it at 2:1 of the template"] = { 80, nil, 443 },
+      ["item 1 of `ports` is nil, and others follow it at 2:1"] = { nil, 443 },
+      ["`ports` has names, such as `http`, and is no list at 2:1"] = { http = 80 },
+      ["`ports` is number, not a list at 2:1"] = 80,
+    } do
+      t.expect(function()
+        template.render(text, { ports = ports })
+      end):to_fail(message)
+    end
+  end)
+
   t.it("refuses what has no end", function()
     for _, text in ipairs { "{{ a", "{% if a %}b", "{% for x in a %}", "{# a", "{% end %}" } do
       t.expect(function()

@@ -83,6 +83,26 @@ t.describe("expect", function()
     end)
   end)
 
+  t.it("looks at a list to its end", function()
+    local hole = { "a", nil, "c" }
+    for message, look in pairs {
+      ["contain: item 2 is nil, and others follow it"] = function()
+        t.expect(hole):to_contain "c"
+      end,
+      ["unique: item 2 is nil, and others follow it"] = function()
+        t.expect(hole):to_be_unique()
+      end,
+      ["length: item 2 is nil, and others follow it"] = function()
+        t.expect(hole):to_have_length(1)
+      end,
+      ["unique: takes a list, not a table of names"] = function()
+        t.expect({ a = 1, b = 1 }):to_be_unique()
+      end,
+    } do
+      t.expect(look):to_fail(message)
+    end
+  end)
+
   t.it("catches errors by text and by kind", function()
     t.expect(function()
       error "no disk"

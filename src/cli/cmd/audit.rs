@@ -17,7 +17,7 @@ use crate::guest::audit::{self, Finding, Kernel, Kind, Powers};
 use crate::guest::{GuestName, Spec, Xid};
 use crate::life::audit::{Subject, kernel, subject};
 use crate::life::{Host, observe};
-use crate::lua::{self, EvalOptions, Evaluated, Origins, Place};
+use crate::lua::{self, EvalOptions, Evaluated, Origins, Place, Wanted};
 use crate::{Error, Result, storage};
 
 /// Tell what guests can do, and what each thing that is loosened risks
@@ -111,7 +111,7 @@ impl Audit {
             .iter()
             .map(|name| subject(&host, name))
             .collect::<Result<Vec<_>>>()?;
-        let evaluated = places(&subjects);
+        let evaluated = places(&subjects, |path, options| lua::evaluate(path, options).ok());
         let reports = subjects.iter().map(|subject| {
             let origins = subject.recipe.as_ref().and_then(|recipe| {
                 let evaluated = evaluated.get(&(&recipe.path, &recipe.inputs))?.as_ref()?;
@@ -129,20 +129,16 @@ impl Audit {
 
     fn of_recipe(&self, session: &mut Session, path: &Path, kernel: Kernel) -> Result<Option<Vec<Report>>> {
         let options = EvalOptions {
-            provenance: self.guests.iter().map(ToString::to_string).collect(),
+            provenance: if self.guests.is_empty() {
+                Wanted::All
+            } else {
+                Wanted::Of(self.guests.iter().map(ToString::to_string).collect())
+            },
             ..EvalOptions::default()
         };
-        let Some(mut whole) = recipe::evaluate(session, path, &options) else {
+        let Some(whole) = recipe::evaluate(session, path, &options) else {
             return Ok(None);
         };
-        if self.guests.is_empty() {
-            // Only now are the names of all of them known.
-            let options = EvalOptions {
-                provenance: whole.specs.iter().map(|spec| spec.name.to_string()).collect(),
-                ..options
-            };
-            whole = lua::evaluate(path, &options).unwrap_or(whole);
-        }
         for name in &self.guests {
             if whole.spec(name).is_none() {
                 let message = format!("`{}` has no guest `{name}`", path.display());
@@ -167,8 +163,12 @@ impl Audit {
 /// A recipe, and the inputs that it was applied with.
 type Applied<'a> = (&'a PathBuf, &'a BTreeMap<String, String>);
 
-/// What the recipes of guests say where, each evaluated once for all of its guests; `None` of one that cannot be any more.
-fn places(subjects: &[Subject]) -> BTreeMap<Applied<'_>, Option<Evaluated>> {
+/// What the recipes of guests say where; `None` of one that cannot be evaluated any more. Each is evaluated once for all
+/// of its guests: a thousand guests of one recipe are a thousand times its time otherwise.
+fn places(
+    subjects: &[Subject],
+    mut evaluate: impl FnMut(&Path, &EvalOptions) -> Option<Evaluated>,
+) -> BTreeMap<Applied<'_>, Option<Evaluated>> {
     let mut guests: BTreeMap<Applied<'_>, BTreeSet<String>> = BTreeMap::new();
     for subject in subjects {
         if let Some(recipe) = &subject.recipe {
@@ -176,17 +176,16 @@ fn places(subjects: &[Subject]) -> BTreeMap<Applied<'_>, Option<Evaluated>> {
             names.insert(subject.spec.name.to_string());
         }
     }
-    let evaluate = |((path, inputs), names): (Applied<'_>, BTreeSet<String>)| {
-        let options = EvalOptions {
-            provenance: names,
-            inputs: inputs.clone(),
-            ..EvalOptions::default()
-        };
-        lua::evaluate(path, &options).ok()
-    };
     guests
         .into_iter()
-        .map(|(recipe, names)| (recipe, evaluate((recipe, names))))
+        .map(|((path, inputs), names)| {
+            let options = EvalOptions {
+                provenance: Wanted::Of(names),
+                inputs: inputs.clone(),
+                ..EvalOptions::default()
+            };
+            ((path, inputs), evaluate(path, &options))
+        })
         .collect()
 }
 
@@ -289,4 +288,49 @@ fn told(powers: &Powers) -> Vec<(&'static str, String)> {
         told.push(("init", format!("its own, `{}`", init.display())));
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::state::RecipeRef;
+
+    #[test]
+    fn a_recipe_is_evaluated_once_for_all_its_guests() {
+        let subject = |name: &str, recipe: Option<(&str, &str)>| Subject {
+            spec: serde_json::from_value(serde_json::json!({ "name": name, "image": "busybox" })).unwrap(),
+            xid: Xid::try_from(2000_u32).unwrap(),
+            recipe: recipe.map(|(path, size)| RecipeRef {
+                path: path.into(),
+                sha256: String::new(),
+                inputs: [("size".to_owned(), size.to_owned())].into(),
+            }),
+        };
+        let (one, other) = (Some(("/one.lua", "1G")), Some(("/other.lua", "1G")));
+        let subjects = [
+            subject("a", one),
+            subject("b", other),
+            subject("c", one),
+            // With other inputs it says something else.
+            subject("d", Some(("/one.lua", "2G"))),
+            subject("e", None),
+            subject("f", one),
+        ];
+        let mut asked = Vec::new();
+        let found = places(&subjects, |path, options| {
+            let Wanted::Of(names) = &options.provenance else {
+                panic!("all guests of the recipe were asked for");
+            };
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            asked.push(format!(
+                "{} {} {}",
+                path.display(),
+                options.inputs["size"],
+                names.join(",")
+            ));
+            None
+        });
+        assert_eq!(asked, ["/one.lua 1G a,c,f", "/one.lua 2G d", "/other.lua 1G b"]);
+        assert_eq!(found.len(), 3);
+    }
 }

@@ -10,7 +10,7 @@ use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::guest::GuestName;
 use crate::life::{Host, observe};
-use crate::lua::{Code, Did, EvalOptions, Origin, Origins, provenance};
+use crate::lua::{Code, Did, EvalOptions, Origin, Origins, Wanted, provenance};
 use crate::{Error, Kind, Result};
 
 /// Tell more about a mistake, or where a value of a guest comes from
@@ -56,7 +56,7 @@ impl Verb for Explain {
         };
         let name: GuestName = guest.parse().map_err(Error::from)?;
         let mut options = EvalOptions {
-            provenance: [guest.to_owned()].into(),
+            provenance: Wanted::Of([guest.to_owned()].into()),
             ..EvalOptions::default()
         };
         let path = if let Some(path) = self.recipe {

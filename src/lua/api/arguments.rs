@@ -229,9 +229,7 @@ impl Argument {
                 let Value::Table(values) = value else {
                     return Err(format!("`values` is a list, not {}", described(value)));
                 };
-                for value in values.sequence_values::<Value>() {
-                    self.values.push(as_text(&value.map_err(|err| err.to_string())?)?);
-                }
+                self.values.extend(texts(key, values)?);
             }
             "default" => {
                 self.default = Some(match value {
@@ -239,13 +237,7 @@ impl Argument {
                     Value::Integer(number) => json!(number.to_string()),
                     Value::Number(number) => json!(number.to_string()),
                     Value::Boolean(value) => json!(value.to_string()),
-                    Value::Table(list) => {
-                        let mut texts = Vec::new();
-                        for item in list.sequence_values::<Value>() {
-                            texts.push(as_text(&item.map_err(|err| err.to_string())?)?);
-                        }
-                        json!(texts)
-                    }
+                    Value::Table(list) => json!(texts(key, list)?),
                     other => return Err(format!("{} is no default", described(other))),
                 });
             }
@@ -353,6 +345,20 @@ impl Argument {
             (_, item) => one(item),
         }
     }
+}
+
+/// The texts of a list, all of them.
+fn texts(key: &str, list: &Table) -> Result<Vec<String>, String> {
+    let items = order::only_list(list).map_err(|err| err.to_string())?;
+    let items = items.map_err(|odd| format!("`{key}` is a list, and has {odd}"))?;
+    let text = |(place, item): (usize, Value)| match item {
+        Value::String(text) => Ok(text.to_string_lossy()),
+        other => Err(format!(
+            "`{key}` has texts; item {place} is {}",
+            described(&other)
+        )),
+    };
+    (1..).zip(items).map(text).collect()
 }
 
 /// Whether a text is of a kind.

@@ -17,9 +17,10 @@ use nix::unistd::Pid;
 use super::command::{argv, flush};
 use super::deadline::within;
 use super::failure::{check, mistake, raise};
+use super::program::cannot_run;
 use super::stage::effect;
 use super::take::options;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Result};
 use crate::guest::schema::{Record, Type, field, scalars as s};
 use crate::guest::{Bytes, Span};
 use crate::lua::read::described;
@@ -163,15 +164,8 @@ fn carry_out(words: &[String], options: &Options, patience: Duration) -> Result<
         command.current_dir(dir);
     }
     let child = command.spawn().map_err(|source| {
-        let kind = match source.kind() {
-            std::io::ErrorKind::NotFound => Some(crate::Kind::NotFound),
-            _ => None,
-        };
-        let err = Error::io(format!("run `{program}`"), source);
-        match kind {
-            Some(kind) => err.with_kind(kind),
-            None => err,
-        }
+        let search = options.env.get("PATH").map(String::as_str);
+        cannot_run(program, options.dir.as_deref(), search, source)
     })?;
     let limit = options
         .limit

@@ -17,6 +17,7 @@ pub(super) mod fs;
 pub(super) mod guest;
 mod http;
 pub(super) mod json;
+mod program;
 pub(super) mod stage;
 mod streams;
 mod take;
@@ -31,6 +32,7 @@ pub(super) use deadline::Deadline;
 pub(super) use exec::OPTIONS as EXEC_OPTIONS;
 pub(super) use failure::{Failure, Signalled, caught, interrupted};
 pub(super) use http::OPTIONS as HTTP_OPTIONS;
+pub(super) use program::cannot_run;
 
 /// The module.
 pub(super) fn module(lua: &Lua) -> mlua::Result<Table> {

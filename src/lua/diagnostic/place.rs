@@ -5,6 +5,9 @@ use super::Place;
 use super::tokens::{Kind, Scan, Token, Tokens};
 use crate::lua::read::At;
 
+/// How many tokens before a line the beginning of what ends there is looked for.
+const LOOK_BACK: usize = 2000;
+
 /// How often a name is followed to the table that it stands for; a recipe that names itself ends there.
 const FOLLOW: usize = 8;
 
@@ -94,8 +97,20 @@ impl<'a> Finder<'a> {
         let is_it = |t: &Token<'_>| t.text == word || t.literal() == Some(word);
         match self.all.range(self.all.line(line)).find(is_it) {
             Some(token) => Some(self.token(&token)),
-            None => self.whole_line(line),
+            None => match self.given(line, word) {
+                Some(index) => Some(self.spanning(index, index)),
+                None => self.whole_line(line),
+            },
         }
+    }
+
+    /// Where a name is given a value by what ends on `line`: of `base = template "base" { ... }` over several lines, Lua
+    /// says the last one.
+    fn given(self, line: usize, word: &str) -> Option<usize> {
+        let before = 0..self.all.line(line).start;
+        let is_given =
+            |i: &usize| self.all.at(*i).text == word && self.all.get(i + 1).is_some_and(|t| t.is("="));
+        before.rev().take(LOOK_BACK).find(is_given)
     }
 
     /// For a syntax error: what stands near it on its line, and the bracket that is still open, by its line.

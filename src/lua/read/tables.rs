@@ -134,7 +134,10 @@ impl Reader<'_> {
         let mut map = BTreeMap::new();
         // What was meant for a name, mostly.
         let named = |value: &Lua| {
-            let Lua::String(text) = value else { return None };
+            let Lua::String(text) = value else {
+                let is_table = matches!(value, Lua::Table(_));
+                return is_table.then(|| "each has a name of its own: write `name = { ... }`".to_owned());
+            };
             Some(format!(
                 "write `[\"{}\"] = value`",
                 text.to_string_lossy().escape_debug()
@@ -165,8 +168,12 @@ impl Reader<'_> {
             .fields
             .iter()
             .find(|field| field.required && matches!(field.kind, Type::List(_)));
-        let listed = |value: &Lua| match (list, value) {
-            (Some(field), Lua::String(_)) => Some(format!("write `{} = {}`", field.name, field.example)),
+        let listed = |value: &Lua| match (list, record.fields.first(), value) {
+            (Some(field), _, Lua::String(_)) => Some(format!("write `{} = {}`", field.name, field.example)),
+            (None, Some(first), _) => Some(format!(
+                "write `name = value`, such as `{} = {}`",
+                first.name, first.example
+            )),
             _ => None,
         };
         for (name, value) in self.entries(table, listed) {

@@ -77,7 +77,7 @@ static ENTRIES: &[Entry] = &[
         "secret",
         &[param("name", "string", "Letters, digits, `-`, `_`, `.` and `/`.")],
         "hostel.Secret",
-        "A value that is kept outside the recipe and is shown nowhere: the file `secrets/NAME` in hostel's state directory, an environment variable, or what a command prints (`hostel explain E0111`). It can be a value of `env` and the content of a file.",
+        "A value that is kept outside the recipe and is shown nowhere: the file `/var/lib/hostel/secrets/NAME`, an environment variable, or what a command prints (`hostel explain E0111`). It can be a value of `env` and the content of a file.",
         r#"local password = secret "web/db""#,
     )
     .errors("E0111 when it cannot be read, or stands where a secret cannot."),

@@ -101,7 +101,7 @@ impl Repl {
         {
             let mut state = self.vm.state.borrow_mut();
             state.frames.clear();
-            state.sources.push(Source::new(name, text, false));
+            state.sources.push(Source::new(name, text));
         }
         let outcome = match compile(&self.vm.lua, name, text, is_typed) {
             Ok(function) => self.vm.ask(&function, ()),

@@ -58,7 +58,6 @@ fn load(path: &Path, options: &Options) -> Result<Loaded, Diagnostics> {
         _ => PathBuf::from("."),
     };
     let state = Rc::new(RefCell::new(State {
-        sources: vec![Source::new(name.clone(), text.clone(), false)],
         folder: folder.clone(),
         ..State::default()
     }));
@@ -66,7 +65,7 @@ fn load(path: &Path, options: &Options) -> Result<Loaded, Diagnostics> {
         let message = format!("make a Lua state: {source}");
         Diagnostics::one(Diagnostic::new(Code::Child, message, None))
     };
-    let vm = script::machine(state, &Args::default()).map_err(internal)?;
+    let vm = script::machine(Rc::clone(&state), &Args::default()).map_err(internal)?;
     let file = File::new(path.to_owned(), folder, options.clone());
     let shared = Rc::new(RefCell::new(file));
     words::add(&vm, &shared).map_err(internal)?;
@@ -74,17 +73,10 @@ fn load(path: &Path, options: &Options) -> Result<Loaded, Diagnostics> {
         coverage::watch(&vm.lua, &shared).map_err(internal)?;
     }
     let loaded = Loaded { vm, shared };
-    let chunk = loaded
-        .vm
-        .lua
-        .load(if text.starts_with('#') {
-            format!("--{text}")
-        } else {
-            text
-        })
-        .set_name(format!("@{name}"))
-        .set_mode(mlua::chunk::ChunkMode::Text);
-    let outcome = match chunk.into_function() {
+    let source = Source::new(name.clone(), text);
+    let function = source.load(&loaded.vm.lua, None);
+    state.borrow_mut().sources.push(source);
+    let outcome = match function {
         Ok(function) => loaded.vm.call(&function, ()),
         Err(error) => Err(Value::Error(Box::new(error))),
     };

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::guest::net::NetMode;
 use crate::guest::{Bytes, GuestName, LimitChange, Spec, VolumeName, Xid};
 use crate::lua::diagnostic::Code;
+use crate::lua::order;
 use crate::lua::read::described;
 use crate::lua::state::Raised;
 use crate::plan::{Action, Fact, Facts, Verb};
@@ -193,8 +194,12 @@ pub(super) fn fake_host(lua: &Lua, options: Option<Table>) -> mlua::Result<FakeH
             }
             ("controllers", Value::Table(list)) => {
                 description.controllers = Vec::new();
-                for name in list.sequence_values::<String>() {
-                    let name = name?;
+                let items = order::only_list(list)?;
+                for name in items.map_err(|odd| wrong(format!("`controllers` has {odd}")))? {
+                    let Value::String(name) = name else {
+                        return Err(wrong(format!("`controllers` has {}", described(&name))));
+                    };
+                    let name = name.to_string_lossy();
                     let controller = Controller::ALL.into_iter().find(|c| c.name() == name);
                     let controller = controller.ok_or_else(|| {
                         let all: Vec<&str> = Controller::ALL.iter().map(|c| c.name()).collect();

@@ -14,6 +14,7 @@ use crate::Kind;
 use crate::lua::api::arguments::Arguments;
 use crate::lua::api::{Failure, flow, json, stage};
 use crate::lua::diagnostic::Code;
+use crate::lua::order;
 use crate::lua::read::described;
 use crate::lua::script;
 use crate::lua::state::{Raised, Source};
@@ -34,16 +35,11 @@ pub(super) fn add(vm: &Vm, module: &Table, shared: &Shared) -> mlua::Result<()> 
             )
         })?;
         let name = path.display().to_string();
-        let code = if text.starts_with('#') {
-            format!("--{text}")
-        } else {
-            text.clone()
-        };
-        let chunk = lua.load(code).set_name(format!("@{name}"));
-        let function = chunk.set_mode(mlua::chunk::ChunkMode::Text).into_function();
+        let source = Source::new(name, text);
+        let function = source.load(lua, None);
         let mut state = state.borrow_mut();
-        if state.source(&name).is_none() {
-            state.sources.push(Source::new(name, text, false));
+        if state.source(&source.name).is_none() {
+            state.sources.push(source);
         }
         function
     })?;
@@ -105,9 +101,9 @@ fn arguments(lua: &Lua, shared: &Shared, declared: &Table, given: &Table) -> mlu
         let (name, value) = pair?;
         let text = match &value {
             Value::Table(list) => {
-                let items = list
-                    .sequence_values::<Value>()
-                    .map(|item| Ok(Json::String(text(&name, &item?)?)));
+                let items = order::only_list(list)?
+                    .map_err(|odd| misuse("flow", format!("the argument `{name}` has {odd}")))?;
+                let items = items.iter().map(|item| Ok(Json::String(text(&name, item)?)));
                 Json::Array(items.collect::<mlua::Result<_>>()?)
             }
             Value::String(path) if arguments.kind(&name) == Some("path") => {

@@ -83,6 +83,20 @@ local function needs(kind, name, value)
   end
 end
 
+-- A list that is looked at to its end: behind a hole, nothing would be.
+local function whole(name, value)
+  local count = 0
+  while rawget(value, count + 1) ~= nil do
+    count = count + 1
+  end
+  for key in pairs(value) do
+    if math.type(key) == "integer" and key > count then
+      host.misuse(name, ("%s: item %d is nil, and others follow it"):format(name, count + 1))
+    end
+  end
+  return count
+end
+
 -- A matcher gets the value and its arguments. It returns whether it holds, what was expected, and notes.
 local matchers = {}
 
@@ -131,11 +145,17 @@ end
 
 function matchers.length(value, wanted)
   needs("number", "length", wanted)
+  if type(value) == "table" then
+    whole("length", value)
+  end
   return length(value) == wanted, ("to have %d items, not %s"):format(wanted, tostring(length(value)))
 end
 
 function matchers.unique(value)
   needs("table", "unique", value)
+  if whole("unique", value) == 0 and next(value) ~= nil then
+    host.misuse("unique", "unique: takes a list, not a table of names")
+  end
   local notes, first, tables = {}, {}, {}
   for index, item in ipairs(value) do
     local before = first[item]
@@ -160,6 +180,7 @@ function matchers.contain(value, wanted)
     return value:find(wanted, 1, true) ~= nil, "to contain " .. show(wanted)
   end
   needs("table", "contain", value)
+  whole("contain", value)
   for _, item in ipairs(value) do
     if is_equal(item, wanted) then
       return true, "to contain " .. show(wanted)
