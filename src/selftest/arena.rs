@@ -317,9 +317,9 @@ fn explain(err: Error, output: &Output) -> Error {
     }
 }
 
-/// Waits until something is so, at most ten seconds. Whether it came.
+/// Waits until something is so, at most a minute: a slow machine is no defence. Whether it came.
 pub(super) fn eventually(mut is_so: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if is_so()? {
             return Ok(true);
