@@ -1,12 +1,12 @@
 //! `hostel build`: a guest's files from its image, and what is kept of it.
 
 use super::WAIT;
-use super::hooks::{HookRunner, run_hook};
+use super::hooks::{HookRunner, around_copy};
 use super::host::Host;
 use super::observe::{self, State};
 use super::volume;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{GuestName, HookMoment, Spec};
+use crate::guest::{GuestName, Spec};
 use crate::storage::files::{self, Access, Files};
 use crate::storage::lock;
 use crate::storage::state::{self, Applied, RecipeRef};
@@ -108,14 +108,7 @@ fn install(
         }
         _ => return install(),
     };
-    run_hook(hooks, &source, HookMoment::PreSnapshot)?;
-    let installed = install();
-    // Also when that failed: it undoes what the first has done.
-    match (installed, run_hook(hooks, &source, HookMoment::PostSnapshot)) {
-        (Ok(files), Ok(())) => Ok(files),
-        (Err(err), Ok(())) | (Ok(_), Err(err)) => Err(err),
-        (Err(err), Err(other)) => Err(err.and_also(other)),
-    }
+    around_copy(hooks, [&source], install)
 }
 
 /// Takes back a build that failed, or a guest that does not run: its specification first, so that there is never a

@@ -12,11 +12,11 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::hooks::{HookRunner, run_hook};
+use super::hooks::{HookRunner, around_copy};
 use super::host::Host;
 use super::observe::{self, State};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::guest::{GuestName, HookMoment, Invalid};
+use crate::guest::{GuestName, Invalid};
 use crate::storage::archive::{self, FORMAT, Manifest, Written};
 use crate::storage::files::{self, Access};
 use crate::storage::snapshot::Label;
@@ -91,15 +91,10 @@ pub fn export(
     if observe::status(host, name)?.state == State::Stopped {
         return write(&files::open_as(&host.layout, name, &kept, Access::Read)?);
     }
-    run_hook(hooks, &applied, HookMoment::PreSnapshot)?;
-    let source = Source::look(&host.layout, name);
-    let taken = source.and_then(|source| snapshot::temporary(&host.layout, &home, source, progress));
-    // Also when it failed: the one undoes what the other has done.
-    let taken = match (taken, run_hook(hooks, &applied, HookMoment::PostSnapshot)) {
-        (Ok(taken), Ok(())) => taken,
-        (Err(err), Ok(())) | (Ok(_), Err(err)) => return Err(err),
-        (Err(err), Err(other)) => return Err(err.and_also(other)),
-    };
+    let taken = around_copy(hooks, [&applied], || {
+        let source = Source::look(&host.layout, name)?;
+        snapshot::temporary(&host.layout, &home, source, progress)
+    })?;
     // It goes on, and may be stopped and started meanwhile.
     drop(lock);
     write(&taken.open()?)

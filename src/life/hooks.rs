@@ -34,6 +34,33 @@ pub(super) fn run_hook(hooks: &dyn HookRunner, applied: &Applied, moment: HookMo
     }
 }
 
+/// Copies files by `copy`, with the hooks of the guests that write to them around it: they may have to put their data in
+/// order.
+pub(super) fn around_copy<'a, T>(
+    hooks: &dyn HookRunner,
+    writers: impl IntoIterator<Item = &'a Applied>,
+    copy: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let mut done = Vec::new();
+    let mut result = Ok(());
+    for applied in writers {
+        result = run_hook(hooks, applied, HookMoment::PreSnapshot);
+        if result.is_err() {
+            break;
+        }
+        done.push(applied);
+    }
+    let copied = result.and_then(|()| copy());
+    // Also when it failed: each undoes what the first has done.
+    done.into_iter().rev().fold(copied, |copied, applied| {
+        match (copied, run_hook(hooks, applied, HookMoment::PostSnapshot)) {
+            (copied, Ok(())) => copied,
+            (Ok(_), Err(err)) => Err(err),
+            (Err(err), Err(other)) => Err(err.and_also(other)),
+        }
+    })
+}
+
 /// For callers that have no recipes: a guest with a hook is refused.
 pub struct NoHooks;
 

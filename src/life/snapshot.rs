@@ -1,10 +1,10 @@
 //! `hostel snapshot` and `rollback`: a guest's files as they were.
 
-use super::hooks::{HookRunner, run_hook};
+use super::hooks::{HookRunner, around_copy};
 use super::host::Host;
 use super::observe::{self, State};
 use crate::error::{Error, Kind, Result};
-use crate::guest::{GuestName, HookMoment};
+use crate::guest::GuestName;
 use crate::storage::snapshot::{self, Label, Snapshot};
 use crate::storage::still::Source;
 use crate::storage::{Bounds, Home, Progress};
@@ -35,13 +35,7 @@ pub fn snapshot(
         snapshot::create(&host.layout, &home, source, label, progress)
     };
     let label = if observe::status(host, name)?.state == State::Running {
-        run_hook(hooks, &applied, HookMoment::PreSnapshot)?;
-        // Also when it failed: the one undoes what the other has done.
-        match (create(), run_hook(hooks, &applied, HookMoment::PostSnapshot)) {
-            (Ok(label), Ok(())) => label,
-            (Err(err), Ok(())) | (Ok(_), Err(err)) => return Err(err),
-            (Err(err), Err(other)) => return Err(err.and_also(other)),
-        }
+        around_copy(hooks, [&applied], create)?
     } else {
         create()?
     };

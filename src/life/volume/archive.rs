@@ -11,7 +11,7 @@ use super::{hold, making};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::{Bytes, Storage, Volume, VolumeName};
 use crate::life::WAIT;
-use crate::life::hooks::HookRunner;
+use crate::life::hooks::{HookRunner, around_copy};
 use crate::life::host::Host;
 use crate::storage::archive::{self, Archive, FORMAT_OF_VOLUME, VolumeManifest, Written};
 use crate::storage::driver::From;
@@ -53,7 +53,7 @@ pub fn export(
         // Nobody who writes can start meanwhile.
         return archive::write(&volume::open(&host.layout, name)?, &manifest, to, progress);
     }
-    let taken = held.between_hooks(hooks, || {
+    let taken = around_copy(hooks, &held.writers, || {
         snapshot::temporary(&host.layout, &home, held.source(host)?, progress)
     })?;
     drop(held);

@@ -3,7 +3,7 @@
 use super::{hold, making};
 use crate::error::{Context as _, Result};
 use crate::guest::{Volume, VolumeName};
-use crate::life::hooks::HookRunner;
+use crate::life::hooks::{HookRunner, around_copy};
 use crate::life::host::Host;
 use crate::storage::driver::From;
 use crate::storage::lock::Wait;
@@ -27,7 +27,7 @@ pub fn clone(
         inodes: kept.inodes,
         storage: Some(files.storage()),
     };
-    held.between_hooks(hooks, || {
+    around_copy(hooks, &held.writers, || {
         let mut writers = held.source(host)?;
         writers.keep_still(&files, files.storage())?;
         let from = From::Guest {

@@ -17,8 +17,7 @@ use serde::Serialize;
 use super::host::Host;
 use super::{WAIT, observe};
 use crate::error::{Error, Kind, Result};
-use crate::guest::{GuestName, HookMoment, Spec, Storage, VolumeName};
-use crate::life::hooks::{HookRunner, run_hook};
+use crate::guest::{GuestName, Spec, Storage, VolumeName};
 use crate::storage::bounds::{self, Usage};
 use crate::storage::lock::{self, GuestLock, Use, Wait};
 use crate::storage::state::{self, Applied};
@@ -254,28 +253,5 @@ impl Held {
             &host.layout,
             self.writers.iter().map(|applied| &applied.spec.name),
         )
-    }
-
-    /// Copies the volume by `copy`, with the hooks of those that write to it around it: they may have to put their data
-    /// in order.
-    fn between_hooks<T>(&self, hooks: &dyn HookRunner, copy: impl FnOnce() -> Result<T>) -> Result<T> {
-        let mut done = Vec::new();
-        let mut result = Ok(());
-        for applied in &self.writers {
-            result = run_hook(hooks, applied, HookMoment::PreSnapshot);
-            if result.is_err() {
-                break;
-            }
-            done.push(applied);
-        }
-        let copied = result.and_then(|()| copy());
-        // Also when it failed: each undoes what the first has done.
-        done.into_iter().rev().fold(copied, |copied, applied| {
-            match (copied, run_hook(hooks, applied, HookMoment::PostSnapshot)) {
-                (copied, Ok(())) => copied,
-                (Ok(_), Err(err)) => Err(err),
-                (Err(err), Err(other)) => Err(err.and_also(other)),
-            }
-        })
     }
 }

@@ -3,7 +3,7 @@
 use super::{hold, lock, refuse_running};
 use crate::error::Result;
 use crate::guest::VolumeName;
-use crate::life::hooks::HookRunner;
+use crate::life::hooks::{HookRunner, around_copy};
 use crate::life::host::Host;
 use crate::life::snapshot::Taken;
 use crate::storage::snapshot::{self, Label, Snapshot};
@@ -20,7 +20,7 @@ pub fn snapshot(
 ) -> Result<Taken> {
     let held = hold(host, name)?;
     let home = Home::of_volume(&host.layout, name);
-    let label = held.between_hooks(hooks, || {
+    let label = around_copy(hooks, &held.writers, || {
         snapshot::create(&host.layout, &home, held.source(host)?, label, progress)
     })?;
     let removed = match keep {
