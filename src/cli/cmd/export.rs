@@ -1,9 +1,10 @@
 //! `hostel export GUEST`
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
@@ -17,6 +18,7 @@ use crate::cli::verb::{Example, Group, Verb};
 use crate::error::Context as _;
 use crate::life::Host;
 use crate::life::export::{self, Compression, Target, What};
+use crate::storage::archive::Written;
 use crate::storage::snapshot::Label;
 use crate::{Error, Kind, Result};
 
@@ -69,43 +71,68 @@ impl Verb for Export {
         let host = Host::open()?;
         let hooks = hooks::runner(session);
         let progress = Progress::new(session.paint_err);
-        let Some(path) = &self.output else {
-            if std::io::stdout().is_terminal() {
-                return Err(Error::new(Kind::Usage, "an archive is not written to a terminal")
-                    .with_hint("`-o FILE` names a file"));
+        let to = Destination::of(self.output.as_deref(), self.compress, self.force)?;
+        match to {
+            Destination::Stream(out, compression) => {
+                export::to_stream(&host, name, &what, out, compression, &hooks, &progress)?;
+                Ok(Exit::Success)
             }
-            let out = std::io::stdout()
-                .as_fd()
-                .try_clone_to_owned()
-                .context(|| "duplicate")?;
-            let compression = self.compress.unwrap_or_default();
-            export::to_stream(
-                &host,
-                name,
-                &what,
-                File::from(out),
-                compression,
-                &hooks,
-                &progress,
-            )?;
-            return Ok(Exit::Success);
-        };
-        let target = Target {
-            path,
-            compression: self.compress.unwrap_or_else(|| Compression::of(path)),
-            is_forced: self.force,
-        };
-        let written = export::to_file(&host, name, &what, target, &hooks, &progress)?;
-        drop(progress);
-        let size = std::fs::metadata(path)
-            .context(|| format!("stat `{}`", path.display()))?
-            .len();
-        session.line(&format!(
-            "exported {name}: {} files, {} as {}",
-            written.entries,
-            human::bytes(written.bytes),
-            human::bytes(size)
-        ))?;
-        Ok(Exit::Success)
+            Destination::File(target) => {
+                let written = export::to_file(&host, name, &what, target, &hooks, &progress)?;
+                drop(progress);
+                tell(session, name, target.path, &written)
+            }
+        }
     }
+}
+
+/// Where an archive goes.
+pub(super) enum Destination<'a> {
+    /// Standard output.
+    Stream(File, Compression),
+    /// A file.
+    File(Target<'a>),
+}
+
+impl<'a> Destination<'a> {
+    /// As the options say: into the file, compressed as its name says, or to standard output, which is no terminal.
+    pub(super) fn of(
+        output: Option<&'a Path>,
+        compress: Option<Compression>,
+        is_forced: bool,
+    ) -> Result<Self> {
+        if let Some(path) = output {
+            return Ok(Self::File(Target {
+                path,
+                compression: compress.unwrap_or_else(|| Compression::of(path)),
+                is_forced,
+            }));
+        }
+        if std::io::stdout().is_terminal() {
+            return Err(Error::new(Kind::Usage, "an archive is not written to a terminal")
+                .with_hint("`-o FILE` names a file"));
+        }
+        let out = std::io::stdout().as_fd().try_clone_to_owned();
+        let out = File::from(out.context(|| "duplicate")?);
+        Ok(Self::Stream(out, compress.unwrap_or_default()))
+    }
+}
+
+/// Says what was written into the file.
+pub(super) fn tell(
+    session: &mut Session,
+    name: impl Display,
+    path: &Path,
+    written: &Written,
+) -> Result<Exit> {
+    let size = std::fs::metadata(path)
+        .context(|| format!("stat `{}`", path.display()))?
+        .len();
+    session.line(&format!(
+        "exported {name}: {} files, {} as {}",
+        written.entries,
+        human::bytes(written.bytes),
+        human::bytes(size)
+    ))?;
+    Ok(Exit::Success)
 }

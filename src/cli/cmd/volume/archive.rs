@@ -1,21 +1,19 @@
 //! `hostel volume export` and `import`.
 
 use std::fs::File;
-use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use super::refuse_terminal;
 use crate::Result;
+use crate::cli::cmd::export::{Destination, tell};
 use crate::cli::exit::Exit;
 use crate::cli::hooks;
-use crate::cli::output::human;
 use crate::cli::output::progress::Progress;
 use crate::cli::session::Session;
 use crate::error::Context as _;
 use crate::guest::VolumeName;
 use crate::life::Host;
-use crate::life::export::{Compression, Target, into_file, into_stream};
+use crate::life::export::{Compression, into_file, into_stream};
 use crate::life::volume::archive::{self, ImportOptions};
 use crate::storage::archive::Archive;
 use crate::storage::snapshot::Label;
@@ -41,34 +39,17 @@ pub(super) fn export(
     let progress = Progress::new(session.paint_err);
     let mut write =
         |to: &mut dyn std::io::Write| archive::export(host, name, what.snapshot, to, &hooks, &progress);
-    let Some(path) = what.output else {
-        if std::io::stdout().is_terminal() {
-            return Err(refuse_terminal());
+    match Destination::of(what.output, what.compress, what.force)? {
+        Destination::Stream(out, compression) => {
+            into_stream(out, compression, &mut write)?;
+            Ok(Exit::Success)
         }
-        let out = std::io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .context(|| "duplicate")?;
-        into_stream(File::from(out), what.compress.unwrap_or_default(), &mut write)?;
-        return Ok(Exit::Success);
-    };
-    let target = Target {
-        path,
-        compression: what.compress.unwrap_or_else(|| Compression::of(path)),
-        is_forced: what.force,
-    };
-    let written = into_file(target, &mut write)?;
-    drop(progress);
-    let size = std::fs::metadata(path)
-        .context(|| format!("stat `{}`", path.display()))?
-        .len();
-    session.line(&format!(
-        "exported {name}: {} files, {} as {}",
-        written.entries,
-        human::bytes(written.bytes),
-        human::bytes(size)
-    ))?;
-    Ok(Exit::Success)
+        Destination::File(target) => {
+            let written = into_file(target, &mut write)?;
+            drop(progress);
+            tell(session, name, target.path, &written)
+        }
+    }
 }
 
 pub(super) fn import(

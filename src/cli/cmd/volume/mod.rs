@@ -18,7 +18,7 @@ use crate::life::export::Compression;
 use crate::life::volume::set::Change;
 use crate::life::{Host, volume};
 use crate::storage::snapshot::Label;
-use crate::{Error, Kind, Result};
+use crate::{Kind, Result};
 
 /// Work with volumes: data that outlives guests and that several of them mount
 ///
@@ -318,9 +318,4 @@ fn rm(session: &mut Session, host: &Host, volumes: &[VolumeName]) -> Result<Exit
         }
     }
     Ok(exit)
-}
-
-/// An archive is bytes that no terminal shows.
-fn refuse_terminal() -> Error {
-    Error::new(Kind::Usage, "an archive is not written to a terminal").with_hint("`-o FILE` names a file")
 }
