@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -166,28 +167,27 @@ pub fn remove(layout: &Layout, name: &GuestName) -> Result<()> {
     }
 }
 
-/// The guests that something was applied to, sorted.
-pub fn list(layout: &Layout) -> Result<Vec<GuestName>> {
-    let dir = layout.guests();
-    let entries = match fs::read_dir(&dir) {
+/// The names that stand in a directory of the state, sorted. None where it is not there.
+pub(super) fn names_in<T: FromStr + Ord>(dir: &Path) -> Result<Vec<T>> {
+    let list = || format!("list `{}`", dir.display());
+    let entries = match fs::read_dir(dir) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.context(|| format!("list `{}`", dir.display()))?,
+        other => other.context(list)?,
     };
     let mut names = Vec::new();
     for entry in entries {
-        let entry = entry.context(|| format!("list `{}`", dir.display()))?;
-        let name = entry
-            .file_name()
-            .to_str()
-            .and_then(|text| text.parse::<GuestName>().ok());
-        // A directory without the file is a build that did not end, or no guest at all.
-        if let Some(name) = name
-            && fs::symlink_metadata(layout.spec(&name)).is_ok()
-        {
-            names.push(name);
-        }
+        let entry = entry.context(list)?;
+        names.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
     }
     names.sort();
+    Ok(names)
+}
+
+/// The guests that something was applied to, sorted.
+pub fn list(layout: &Layout) -> Result<Vec<GuestName>> {
+    let mut names = names_in::<GuestName>(&layout.guests())?;
+    // A directory without the file is a build that did not end, or no guest at all.
+    names.retain(|name| fs::symlink_metadata(layout.spec(name)).is_ok());
     Ok(names)
 }
 

@@ -116,18 +116,7 @@ fn text(kept: &Kept) -> Result<Vec<u8>> {
 
 /// Every volume, by name.
 pub fn list(layout: &Layout) -> Result<Vec<VolumeName>> {
-    let dir = layout.volumes();
-    let entries = match fs::read_dir(&dir) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.context(|| format!("list `{}`", dir.display()))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.context(|| format!("list `{}`", dir.display()))?;
-        names.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
-    }
-    names.sort();
-    Ok(names)
+    state::names_in(&layout.volumes())
 }
 
 /// Makes a volume from `from`, whole or not at all. The caller holds its lock.
