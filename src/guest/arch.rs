@@ -87,6 +87,11 @@ impl Arch {
             .map(|known| known.arch)
     }
 
+    /// Whether this host's processor runs its programs.
+    pub fn is_native(self) -> bool {
+        Some(self) == Self::native()
+    }
+
     #[allow(
         clippy::expect_used,
         reason = "the table has a row for each, which a test shows"

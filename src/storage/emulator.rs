@@ -36,7 +36,7 @@ impl Way {
 
 /// How programs of `arch` can be run here; one that cannot is refused by name.
 pub fn way(arch: Option<Arch>) -> Result<Way> {
-    let Some(arch) = arch.filter(|arch| Some(*arch) != Arch::native()) else {
+    let Some(arch) = arch.filter(|arch| !arch.is_native()) else {
         return Ok(Way::Native);
     };
     if binfmt::has_own_instances()? {
@@ -58,7 +58,7 @@ pub fn way(arch: Option<Arch>) -> Result<Way> {
 pub fn foreign() -> Vec<Arch> {
     let is_own = binfmt::has_own_instances().unwrap_or(false);
     Arch::all()
-        .filter(|arch| Some(*arch) != Arch::native())
+        .filter(|arch| !arch.is_native())
         .filter(|arch| {
             if is_own {
                 find(*arch).is_ok()

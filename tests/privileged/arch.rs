@@ -39,17 +39,12 @@ fn a_debian_of_another_processor_runs(world: &World) {
     let machine = if arch == Arch::Arm64 { "aarch64" } else { "x86_64" };
     let shared = Need::LandlockScopes.probe().is_err();
     let (xid, address) = (world.xid(0), world.address(1));
-    let guest = |more: &str| {
-        world.file(
-            "strange.lua",
-            &format!(
-                "guest \"strange\" {{ image = \"debian:bookworm\", arch = \"{arch}\", xid = {xid}, {more}\n  \
-                 net = {{ mode = \"bind\", address = \"{address}\", shared_abstract_sockets = {shared} }},\n  \
-                 services = {{ clock = {{ exec = {{ \"sleep\", \"1000000\" }} }} }} }}\n"
-            ),
-        )
-    };
-    let recipe = guest("");
+    let text = format!(
+        "guest \"strange\" {{ image = \"debian:bookworm\", arch = \"{arch}\", xid = {xid},\n  \
+         net = {{ mode = \"bind\", address = \"{address}\", shared_abstract_sockets = {shared} }},\n  \
+         services = {{ clock = {{ exec = {{ \"sleep\", \"1000000\" }} }} }} }}\n"
+    );
+    let recipe = world.file("strange.lua", &text);
     build(world, &recipe);
     world.hostel(["apply".as_ref(), recipe.as_os_str()]).deadline(120).ok();
     let sh = |script: &str| {

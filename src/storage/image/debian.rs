@@ -91,7 +91,7 @@ impl Debian {
             suite: suite.to_owned(),
             packages,
             sources,
-            arch: arch.filter(|arch| Some(*arch) != Arch::native()),
+            arch: arch.filter(|arch| !arch.is_native()),
             tool,
         })
     }

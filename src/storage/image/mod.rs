@@ -158,7 +158,7 @@ pub fn prepare(layout: &Layout, wanted: Wanted<'_>, progress: &dyn Progress) -> 
 }
 
 fn is_native(arch: Option<Arch>) -> bool {
-    arch.is_none() || arch == Arch::native()
+    arch.is_none_or(Arch::is_native)
 }
 
 /// An architecture, the host's without one, by Go's name for it.
