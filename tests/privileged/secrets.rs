@@ -121,8 +121,10 @@ fn nothing_shows_a_secret(world: &World) {
     run(&["plan", plain.to_str().unwrap()]).code(2).stdout_has("<secret>");
 
     let mut found = Vec::new();
-    for top in [&world.root, &world.run] {
-        holding(top, &mut found);
+    holding(&world.root, &mut found);
+    // Not made where the host's own BPF file system serves.
+    if world.run.exists() {
+        holding(&world.run, &mut found);
     }
     let home = world.root.join("guests/web");
     found.retain(|path| !path.starts_with(world.root.join("secrets")));
