@@ -193,7 +193,7 @@ fn wait_noting(
             passed = Some(noted.signal);
             pass_on(child, is_first, noted);
         }
-        match pidfd::wait_until(pidfd.as_fd(), deadline) {
+        match notes.wait_until(pidfd.as_fd(), deadline) {
             Ok(true) => {
                 return Ok(Outcome {
                     ended: pidfd::wait(pidfd)?,

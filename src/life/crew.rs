@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 use nix::sched::CloneFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ struct Worker {
     guest: GuestName,
     child: clone::Child,
     report: OwnedFd,
+    /// Whether the signal that asked us to end has been passed on to it.
+    is_told: bool,
 }
 
 /// An error on its way from a worker.
@@ -84,28 +87,39 @@ impl Crew {
             guest: guest.clone(),
             child,
             report,
+            is_told: false,
         });
         Ok(())
     }
 
+    /// Tells the workers of the signal that asked us to end. A terminal has sent it to them too; `kill` has not.
+    /// Told twice, they undo once.
+    fn pass_on(&mut self, again: bool) {
+        let Some(signal) = interrupt::pending() else {
+            return;
+        };
+        for worker in self.0.iter_mut().filter(|worker| again || !worker.is_told) {
+            worker.is_told = true;
+            // ESRCH: it has just ended.
+            let _ = pidfd::signal(&worker.child.pidfd, signal as i32);
+        }
+    }
+
     /// Waits for a worker to end: whose it was, and what it has to say.
     pub(super) fn finished<T: DeserializeOwned>(&mut self) -> Result<(GuestName, Result<T>)> {
+        // Whether the signal is passed on to those that have had one, too.
+        let mut again = false;
         let index = loop {
+            if interrupt::check().is_err() {
+                self.pass_on(again);
+            }
             let mut fds: Vec<PollFd> = self
                 .0
                 .iter()
                 .map(|w| PollFd::new(w.child.pidfd.as_fd(), PollFlags::POLLIN))
                 .collect();
-            match nix::poll::poll(&mut fds, PollTimeout::NONE) {
-                // A terminal has sent the signal to the workers too; `kill` has not. Told twice, they undo once.
-                Err(nix::errno::Errno::EINTR) => {
-                    if let Some(signal) = interrupt::pending() {
-                        for worker in &self.0 {
-                            // ESRCH: it has just ended.
-                            let _ = pidfd::signal(&worker.child.pidfd, signal as i32);
-                        }
-                    }
-                }
+            match interrupt::poll(&mut fds, None) {
+                Err(Errno::EINTR) => again = true,
                 Err(errno) => return Err(Error::os("wait for the work on guests", errno)),
                 Ok(_) => {
                     if let Some(index) = fds.iter().position(|fd| fd.any().unwrap_or(false)) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use serde::{Deserialize, Serialize};
@@ -360,9 +360,8 @@ fn wait_for(file: &File, what: PollFlags, deadline: Instant) -> Result<(), Stopp
         if left.is_zero() {
             return Err(Stopped::Late);
         }
-        let millis = u16::try_from(left.as_millis()).unwrap_or(u16::MAX).max(1);
         let mut fds = [PollFd::new(file.as_fd(), what)];
-        match poll(&mut fds, PollTimeout::from(millis)) {
+        match interrupt::poll(&mut fds, Some(left)) {
             Ok(0) => {}
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {

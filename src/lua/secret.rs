@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -237,9 +237,8 @@ fn drained(mut file: File) -> Result<Vec<u8>, String> {
         if left.is_zero() {
             return Err(format!("took longer than {} s", PATIENCE.as_secs()));
         }
-        let millis = u16::try_from(left.as_millis()).unwrap_or(u16::MAX).max(1);
         let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(millis)) {
+        match crate::sys::interrupt::poll(&mut fds, Some(left)) {
             Ok(0) => continue,
             Err(nix::errno::Errno::EINTR) => {
                 if crate::sys::interrupt::pending().is_some() {

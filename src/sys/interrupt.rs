@@ -3,11 +3,19 @@
 //! Nothing is done in the handler but storing the number, and blocking calls are interrupted (no `SA_RESTART`),
 //! so a verb that waits sees `EINTR`, asks [`check`], and undoes what it did. Handlers, unlike ignored signals,
 //! are reset by `execve(2)`: what hostel runs starts with the default dispositions.
+//!
+//! A signal that comes after the look at [`check`] and before the call that blocks would be lost until the next one;
+//! who may wait for long waits with [`poll`], which sees that one too.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal, sigaction};
+use nix::errno::Errno;
+use nix::poll::PollFd;
+use nix::sys::signal::{
+    SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, SigmaskHow, Signal, pthread_sigmask,
+    sigaction,
+};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
@@ -17,6 +25,12 @@ use crate::{Error, Kind, Result};
 
 /// The first signal that asked us to end; 0 before.
 static PENDING: AtomicI32 = AtomicI32::new(0);
+
+/// Whether [`check`] has failed because of it. From then on hostel cleans up, and waits for what that takes.
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// The signals that ask.
+const ASKING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 extern "C" fn note(number: libc::c_int) {
     // The first one is kept: it decides the exit code.
@@ -84,7 +98,7 @@ impl Alarm {
 /// # Errors
 /// [`Kind::System`] if `sigaction(2)` fails, which it does not for these signals.
 pub fn watch() -> Result<()> {
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for signal in ASKING {
         let before = install(signal, note)?;
         if matches!(before.handler(), SigHandler::SigIgn) {
             restore(signal, &before)?;
@@ -114,16 +128,53 @@ pub fn check() -> Result<()> {
     match pending() {
         None => Ok(()),
         Some(Signal::SIGALRM) => Err(Error::new(Kind::Timeout, "the deadline is over")),
-        Some(signal) => Err(Error::new(
-            Kind::Interrupted,
-            format!("interrupted by {}", signal.as_str()),
-        )),
+        Some(signal) => {
+            IS_TOLD.store(true, Ordering::Relaxed);
+            Err(Error::new(
+                Kind::Interrupted,
+                format!("interrupted by {}", signal.as_str()),
+            ))
+        }
     }
+}
+
+/// `poll(2)` that loses no signal: `EINTR` at once when one has asked us to end and no [`check`] has said so yet,
+/// however short before the call it came.
+///
+/// # Errors
+/// Those of `ppoll(2)`.
+pub fn poll(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Result<i32, Errno> {
+    poll_unless(fds, timeout, || {
+        PENDING.load(Ordering::Relaxed) != 0 && !IS_TOLD.load(Ordering::Relaxed)
+    })
+}
+
+/// The same for another who notes signals: `EINTR` at once when one `is_noted`.
+pub(super) fn poll_unless(
+    fds: &mut [PollFd<'_>],
+    timeout: Option<Duration>,
+    is_noted: impl Fn() -> bool,
+) -> Result<i32, Errno> {
+    let mut asking = SigSet::empty();
+    for signal in ASKING.into_iter().chain([Signal::SIGQUIT]) {
+        asking.add(signal);
+    }
+    // Held back from the look to the wait, in which the kernel lets them in again.
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&asking), Some(&mut before))?;
+    let result = if is_noted() {
+        Err(Errno::EINTR)
+    } else {
+        nix::poll::ppoll(fds, timeout.map(TimeSpec::from), Some(before))
+    };
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    result
 }
 
 /// Forgets the noted signal, so that a second command of the same process (a line of the interactive shell) runs.
 pub fn forget() {
     PENDING.store(0, Ordering::Relaxed);
+    IS_TOLD.store(false, Ordering::Relaxed);
 }
 
 fn install(signal: Signal, handler: extern "C" fn(libc::c_int)) -> Result<SigAction> {
@@ -157,9 +208,12 @@ mod tests {
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         nix::sys::signal::raise(Signal::SIGINT).unwrap();
         assert_eq!(pending(), Some(Signal::SIGTERM));
+        // It came before the wait and ends it; told, it is waited for what the end takes.
+        assert_eq!(poll(&mut [], Some(Duration::from_hours(1))), Err(Errno::EINTR));
         let err = check().unwrap_err();
         assert_eq!(err.kind(), Kind::Interrupted);
         assert_eq!(err.to_string(), "interrupted by SIGTERM");
+        assert_eq!(poll(&mut [], Some(Duration::from_millis(1))), Ok(0));
         forget();
         assert!(check().is_ok());
 

@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::poll::{PollFd, PollFlags};
 use nix::sched::CloneFlags;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::guest::HostPid;
+use crate::sys::interrupt;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,21 +84,25 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Ended> {
 /// Whether the process (a child or not) has ended by `deadline`; `None` waits for ever. A signal that hostel
 /// handles ends the wait with [`Kind::Interrupted`].
 pub fn wait_until(pidfd: BorrowedFd, deadline: Option<Instant>) -> Result<bool> {
+    wait_with(pidfd, deadline, interrupt::poll)
+}
+
+/// The same with another `poll(2)`.
+pub(super) fn wait_with(
+    pidfd: BorrowedFd,
+    deadline: Option<Instant>,
+    poll: impl Fn(&mut [PollFd<'_>], Option<Duration>) -> Result<i32, Errno>,
+) -> Result<bool> {
     loop {
-        let timeout = match deadline {
-            None => PollTimeout::NONE,
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                // Rounded up, so that the last poll does not spin through its last millisecond.
-                PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
-            }
-        };
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
-        match nix::poll::poll(&mut fds, timeout) {
+        match poll(&mut fds, timeout) {
             Ok(0) if deadline.is_some_and(|d| Instant::now() < d) => {}
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
             Err(Errno::EINTR) => {
+                // Told by whoever gets this.
+                let _ = interrupt::check();
                 return Err(Error::new(
                     Kind::Interrupted,
                     "interrupted while waiting for a process",

@@ -1,10 +1,13 @@
 //! Signals that ask hostel to end while it waits for a process: noted, to be passed on.
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Instant;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
 use crate::error::{Context, Result};
+use crate::sys::{interrupt, pidfd};
 
 /// The signal that came last and has not been taken; negative when a terminal sent it.
 static NOTED: AtomicI32 = AtomicI32::new(0);
@@ -34,6 +37,14 @@ impl Notes {
             saved.push((signal, before.context(|| format!("handle {signal}"))?));
         }
         Ok(Self(saved))
+    }
+
+    /// Whether the process (a child or not) has ended by `deadline`; [`Kind::Interrupted`](crate::Kind) when a signal
+    /// came that nobody has taken, however short before the call.
+    pub fn wait_until(&self, pidfd: BorrowedFd, deadline: Option<Instant>) -> Result<bool> {
+        pidfd::wait_with(pidfd, deadline, |fds, timeout| {
+            interrupt::poll_unless(fds, timeout, || NOTED.load(Ordering::Relaxed) != 0)
+        })
     }
 
     /// The signal that came, once.

@@ -43,10 +43,7 @@ pub(super) fn wait(dir: &Dir, key: &str, wanted: bool, deadline: Instant) -> Res
         if left.is_zero() {
             return Ok(false);
         }
-        // Rounded up to a millisecond, or the last fraction would spin.
-        let millis = i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], timeout) {
+        match interrupt::poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], Some(left)) {
             Ok(_) => {}
             Err(Errno::EINTR) => interrupt::check()?,
             Err(errno) => return Err(Error::os(what(), errno)),
