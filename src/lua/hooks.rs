@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
+use std::thread;
 
 use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 use nix::sys::statvfs::statvfs;
@@ -352,11 +353,23 @@ fn exec(lua: &Lua, command: &Value) -> mlua::Result<Table> {
     let Some((program, arguments)) = argv.split_first() else {
         return Err(failed("`exec` has nothing to run").word("exec").into());
     };
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| refused("exec", &cannot_run(program, None, None, source)))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let output =
+        output(&mut command).map_err(|source| refused("exec", &cannot_run(program, None, None, source)))?;
+    if [&output.stdout, &output.stderr]
+        .iter()
+        .any(|bytes| bytes.len() > MOST)
+    {
+        let message = format!(
+            "`{program}` writes more than {}, which nothing reads",
+            Bytes(MOST as u64)
+        );
+        return Err(failed(message)
+            .help("write to a file, or to a program that takes it: `h:exec { \"sh\", \"-c\", \"... > /srv/dump\" }`")
+            .word("exec")
+            .into());
+    }
     let text = |bytes: &[u8]| lua.create_string(bytes);
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -375,6 +388,38 @@ fn exec(lua: &Lua, command: &Value) -> mlua::Result<Table> {
     result.raw_set("stdout", text(&output.stdout)?)?;
     result.raw_set("stderr", text(&output.stderr)?)?;
     Ok(result)
+}
+
+/// What a command may write to each of its streams.
+const MOST: usize = 16 << 20;
+
+/// Runs it to its end, or until it has written more than [`MOST`]: then its stream is closed, and one byte more is there.
+fn output(command: &mut Command) -> std::io::Result<Output> {
+    let streams = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = streams.spawn()?;
+    let stderr = child
+        .stderr
+        .take()
+        .map(|stream| thread::spawn(|| bounded(stream)));
+    let stdout = child.stdout.take().map_or_else(|| Ok(Vec::new()), bounded);
+    let stderr = stderr
+        .and_then(|reader| reader.join().ok())
+        .unwrap_or_else(|| Ok(Vec::new()));
+    let status = child.wait()?;
+    Ok(Output {
+        status,
+        stdout: stdout?,
+        stderr: stderr?,
+    })
+}
+
+fn bounded(stream: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.take(MOST as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// `h:require_free("/srv", "1G")`.
@@ -460,6 +505,10 @@ mod tests {
             err.ends_with("web.lua:2: `false` failed (exit status: 1)"),
             "{err}"
         );
+        let err = run_recipe("h:exec { 'head', '-c', '20M', '/dev/zero' }", Span::from_secs(20)).unwrap_err();
+        let message = err.to_string();
+        let end = "web.lua:2: `head` writes more than 16M, which nothing reads";
+        assert!(message.ends_with(end), "{message}");
         let err = run_recipe("h:require_free('/', '900000T')", Span::from_secs(20)).unwrap_err();
         assert_eq!(err.kind(), Kind::External);
         let err = run_recipe("h:exec { 'no-such-program' }", Span::from_secs(20)).unwrap_err();

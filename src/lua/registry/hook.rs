@@ -33,7 +33,7 @@ static ENTRIES: &[Entry] = &[
         "Runs a command on the host, as the operator, and waits. The hook's timeout ends it.",
         r#"h:exec { "lvs", "--noheadings" }"#,
     )
-    .errors("E0115 when its status is not 0, or when there is no such program."),
+    .errors("E0115 when its status is not 0, when there is no such program, or when it writes more than 16 MiB to a stream."),
     function(
         "h:require_free",
         &[
