@@ -1,6 +1,7 @@
 """Files: cloning a Debian guest, sharing what is equal in ten of them, and carrying one away; beside the peers.
 
-Each kind of file system is an image of the run's own, mounted by a loop device. Contenders that share a figure's row
+Each kind of file system is an image of the run's own, mounted by a loop device; ext4 is the disk itself where that is
+ext4 and nothing is asked of its free space. Contenders that share a figure's row
 work on the same trees, in random order; what is made is removed outside of the measured time.
 """
 
@@ -32,18 +33,21 @@ def shell(*command):
 
 
 class Volume:
-    """A file system with a hostel of its own."""
+    """A file system with a hostel of its own. With `may_be_host`, the disk of the run itself where that is one of the
+    kind: a flush through a loop device takes two."""
 
-    def __init__(self, place, kind, name=None):
+    def __init__(self, place, kind, name=None, may_be_host=False):
         self.place = place
         self.kind = kind
         self.dir = place.dir / (name or kind)
         self.dir.mkdir()
-        image = place.dir / f"{self.dir.name}.img"
-        with image.open("wb") as file:
-            file.truncate(SIZE)
-        shell(*FILESYSTEMS[kind], str(image))
-        shell("mount", "-o", "loop", str(image), str(self.dir))
+        self.image = place.dir / f"{self.dir.name}.img"
+        self.is_host = may_be_host and shell("findmnt", "-no", "FSTYPE", "-T", str(place.dir)).strip() == kind
+        if not self.is_host:
+            with self.image.open("wb") as file:
+                file.truncate(SIZE)
+            shell(*FILESYSTEMS[kind], str(self.image))
+            shell("mount", "-o", "loop", str(self.image), str(self.dir))
         self.environment = {**place.environment, "HOSTEL_ROOT": str(self.dir / "state")}
 
     def hostel(self, *command, stdout=subprocess.PIPE):
@@ -68,15 +72,18 @@ class Volume:
         return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
 
     def close(self):
+        if self.is_host:
+            shutil.rmtree(self.dir)
+            return
         shell("umount", str(self.dir))
         self.dir.rmdir()
-        (self.place.dir / f"{self.dir.name}.img").unlink()
+        self.image.unlink()
 
 
 def debian(place):
     """The tree of a plain Debian, and how much it is."""
     recipe = place.dir / "debian.lua"
-    recipe.write_text(f'guest "debian" {{ xid = {XID}, image = "debian:bookworm" }}\n')
+    recipe.write_text(f'guest "debian" {{ xid = {XID}, image = "debian:bookworm", storage = "dir" }}\n')
     place.run("build", str(recipe))
     tree = place.dir / "state/guests/debian/rootfs"
     files = sum(len(files) for _, _, files in os.walk(tree))
@@ -107,7 +114,7 @@ def interleaved(rounds, contenders):
 def clones(place, tree, table, skipped):
     rounds = 2 if place.quick else 9
     for kind, storages in (("btrfs", ("btrfs", "reflink")), ("xfs", ("reflink",)), ("ext4", ("overlay", "dir"))):
-        volume = Volume(place, kind)
+        volume = Volume(place, kind, may_be_host=True)
         try:
             contenders = {}
             for storage in storages:
@@ -120,8 +127,7 @@ def clones(place, tree, table, skipped):
                     volume.hostel("clone", f"s-{storage}", f"c-{storage}")
 
                 def both(storage=storage):
-                    clone(storage)
-                    volume.hostel("start", f"c-{storage}")
+                    volume.hostel("clone", f"s-{storage}", f"c-{storage}", "--start")
 
                 contenders[f"hostel clone, {storage}"] = (clone, lambda storage=storage: remove(f"c-{storage}"))
                 contenders[f"hostel clone and start, {storage}"] = (both, lambda storage=storage: remove(f"c-{storage}"))
@@ -230,11 +236,41 @@ def share(place, tree, table, skipped):
                     volume.hostel("destroy", "--force", *names)
             finally:
                 volume.close()
+    shared_image(place, tree, table, guests)
+
+
+def shared_image(place, tree, table, guests):
+    """Guests of one image, on what ext4 gets, in each of which /usr/share has been written anew, as by the same upgrade."""
+    volume = Volume(place, "ext4", "share-image")
+    archive = place.dir / "debian.tar"
+    names = [f"g{number}" for number in range(guests)]
+    try:
+        shell("tar", "--xattrs", "--numeric-owner", "-cf", str(archive), "-C", str(tree), ".")
+        empty = volume.used()
+        one = None
+        for number, name in enumerate(names):
+            recipe = volume.dir / "recipe.lua"
+            recipe.write_text(f'guest "{name}" {{ xid = {XID + number}, image = "tar:{archive}", {SERVICES} }}\n')
+            volume.hostel("apply", str(recipe))
+            volume.hostel("exec", name, "--", "sh", "-ec", "cd /usr; cp -a share new; rm -r share; mv new share")
+            volume.hostel("stop", name)
+            one = one or volume.used() - empty
+        before = volume.used() - empty
+        first = timed(lambda: volume.hostel("unify"))
+        after = volume.used() - empty
+        again = timed(lambda: volume.hostel("unify"))
+        table["ext4: hostel unify, guests of one image"] = {
+            "first_s": first / 1000, "again_s": again / 1000, "before": before / one, "after": after / one,
+        }
+        volume.hostel("destroy", "--force", *names)
+    finally:
+        archive.unlink(missing_ok=True)
+        volume.close()
 
 
 def carry(place, tree, table):
     rounds = 1 if place.quick else 5
-    volume = Volume(place, "ext4", "carry")
+    volume = Volume(place, "ext4", "carry", may_be_host=True)
     try:
         volume.source(tree, "dir", "source")
         files = volume.dir / "state/guests/source/rootfs"
@@ -252,7 +288,7 @@ def carry(place, tree, table):
         })
         read = interleaved(rounds, {
             "hostel import": (
-                lambda: volume.hostel("import", str(ours), "--name", "again"),
+                lambda: volume.hostel("import", str(ours), "--name", "again", "--storage", "dir"),
                 lambda: volume.hostel("destroy", "--force", "again"),
             ),
             "tar --zstd -x, sync": (unpack, lambda: shutil.rmtree(out)),
