@@ -212,6 +212,11 @@ pub fn guest_init(name: &GuestName, spec: &Spec, group: &Group) -> Result<HostPi
     if is_made { Ok(init) } else { Err(no_init(name)) }
 }
 
+/// The first process that hostel made for it: its init, or the keeper around its own, which stays when that one reboots.
+pub fn first(name: &GuestName, group: &Group) -> Result<HostPid> {
+    proc::init_of(&group.pids()?)?.ok_or_else(|| no_init(name))
+}
+
 /// There is none at this moment.
 pub fn no_init(name: &GuestName) -> Error {
     Error::new(

@@ -139,7 +139,12 @@ fn how_to_ask(host: &Host, applied: &Applied) -> Result<Ask> {
         return Ok(Ask::Signal(GLIBC_SIGRTMIN + 4));
     };
     // What the init is, is what its path leads to inside.
-    let target = super::tree::open(host, applied, Access::Read)?.final_name(path)?;
+    let target = match super::tree::open(host, applied, Access::Read) {
+        Ok(tree) => tree.final_name(path)?,
+        // It ends by itself.
+        Err(err) if err.kind() == Kind::State => return Ok(Ask::Signal(libc::SIGTERM)),
+        Err(err) => return Err(err),
+    };
     Ok(match target.as_str() {
         "systemd" => Ask::Signal(GLIBC_SIGRTMIN + 4),
         "busybox" => Ask::Signal(libc::SIGUSR2),

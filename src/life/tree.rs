@@ -1,7 +1,10 @@
 //! The files of a guest, whether it runs or not.
 
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat, stat};
 
 use super::host::Host;
 use super::observe;
@@ -27,17 +30,28 @@ pub(super) fn open(host: &Host, applied: &Applied, access: Access) -> Result<Ins
 
 fn of_running(applied: &Applied, group: &Group) -> Result<Inside> {
     let spec = applied.started.as_ref().unwrap_or(&applied.spec);
-    let pid = observe::guest_init(&spec.name, spec, group)?;
+    let first = || observe::first(&spec.name, group);
+    let pid = first()?;
     let path = format!("/proc/{pid}/root");
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = nix::fcntl::open(path.as_str(), flags, Mode::empty()).context(|| format!("open `{path}`"))?;
     // Numbers are used again: it must still be the guest's.
-    if observe::guest_init(&spec.name, spec, group)? != pid {
+    if first()? != pid {
         return of_running(applied, group);
+    }
+    // Until it has made the guest's root its own it is still at the host's.
+    if is_same(&root, c"/")? {
+        return Err(observe::no_init(&spec.name));
     }
     Ok(Inside::of_running(
         root,
         spec.name.as_str(),
         if spec.userns { applied.xid.id_base() } else { 0 },
     ))
+}
+
+fn is_same(root: &OwnedFd, path: &CStr) -> Result<bool> {
+    let stats = fstat(root).and_then(|one| Ok((one, stat(path)?)));
+    let (one, other) = stats.context(|| "compare the guest's root with the host's")?;
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }

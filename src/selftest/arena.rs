@@ -188,7 +188,7 @@ impl<'a> Arena<'a> {
         let storage = if self.is_laid.get() {
             "storage = \"overlay\","
         } else {
-            ""
+            "storage = \"dir\","
         };
         let xid = self.place.first + u32::from(number);
         let text = format!(

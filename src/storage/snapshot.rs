@@ -114,7 +114,7 @@ pub fn create(
         );
     }
     let kept = files::read_in(home.dir())?;
-    let driver = driver::choose(layout, Some(kept.storage()), &Bounds::NONE)?;
+    let driver = driver::able(layout, kept.storage())?;
     let scratch = Scratch::new(layout)?;
     let made = scratch.path().join(label.as_str());
     make_dir(&made)?;
@@ -213,7 +213,7 @@ pub fn temporary<'a>(
     progress: &dyn Progress,
 ) -> Result<Temporary<'a>> {
     let kept = files::read_in(home.dir())?;
-    let driver = driver::choose(layout, Some(kept.storage()), &Bounds::NONE)?;
+    let driver = driver::able(layout, kept.storage())?;
     let scratch = Scratch::new(layout)?;
     let place = scratch.path().join("snapshot");
     make_dir(&place)?;

@@ -204,7 +204,7 @@ fn driver_of(
             "a volume that is an image needs to know how large it is",
         )
         .with_hint("give it a `size`, such as 2G")),
-        _ => driver::choose(layout, wanted, bounds),
+        _ => driver::choose(layout, wanted, driver::FOR_VOLUMES, bounds),
     }
 }
 

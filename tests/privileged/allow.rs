@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::debian_services::build;
-use crate::life::{destroy, running};
+use crate::life::{bring_attacker, destroy, root_of, running};
 use crate::support::{Need, World, tests};
 
 tests! {
@@ -183,10 +183,7 @@ fn a_guest_serves_file_systems_of_its_own(world: &World) {
     sh("0", "mkdir -p /srv/a /srv/b; bindfs -o allow_other /srv/a /srv/b").code(0);
     let pid: String = world.hostel(["exec", "web", "--", "pidof", "bindfs"]).ok().stdout;
     assert!(!pid.trim().is_empty());
-    let status = world.hostel(["status", "web", "--json"]).ok().stdout;
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let served = format!("/proc/{}/root/srv/b", status["pid"]);
-    let seen = std::fs::read_dir(&served).map(drop).unwrap_err();
+    let seen = std::fs::read_dir(root_of(world, "web").join("srv/b")).map(drop).unwrap_err();
     assert_eq!(seen.kind(), std::io::ErrorKind::PermissionDenied, "{seen}");
     // A server that answers nothing keeps neither a stop nor the removal waiting.
     sh("0", "kill -STOP $(pidof bindfs); (ls /srv/b &) >/dev/null 2>&1 </dev/null").code(0);
@@ -201,11 +198,7 @@ fn a_guest_serves_file_systems_of_its_own(world: &World) {
 
 /// The attacker's calls, each with what it must be answered: 0 is done, else the errno.
 fn answers(world: &World, name: &str, calls: &[(i64, &str, i32)]) {
-    let program = world.root.join("guests").join(name).join("rootfs/attack");
-    if !program.exists() {
-        std::fs::write(&program, hostel::selftest::ATTACKER).unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }
+    bring_attacker(world, name);
     let lines: Vec<String> = calls.iter().map(|(number, arguments, _)| format!("{number} {arguments}")).collect();
     let script = lines.join("\n") + "\n";
     let said = world.hostel(["exec", name, "--", "/attack"]).stdin(script).ok().stdout;

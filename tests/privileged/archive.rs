@@ -34,7 +34,7 @@ fn a_guest_of_btrfs_is_the_same_on_ext4(world: &World) {
     let size = fs::metadata(file).unwrap().len();
     assert!(size < 5_000_000, "{size}: the holes are in it");
     let xid = world.xid(7).to_string();
-    to.ok(&["import", file, "--xid", &xid]).stdout("imported web\n").stderr("");
+    to.ok(&["import", file, "--xid", &xid, "--storage", "dir"]).stdout("imported web\n").stderr("");
     same(&to.dump("web"), &before, "import");
     let left: Vec<_> = fs::read_dir(&world.dir).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().contains("tar")).collect();
     assert_eq!(left.len(), 1, "{left:?}");

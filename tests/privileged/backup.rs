@@ -77,6 +77,7 @@ fn backups_are_made_verified_and_restored(world: &World) {
     backups.place.ok(&["ls", "--quiet"]).stdout("web\n");
     for (id, text) in names.iter().map(|name| name.split('.').next().unwrap()).zip(["one", "two", "three"]) {
         backups.run("restore", &["again", "--id", id]).code(0);
+        backups.place.ok(&["convert", "again", "--to", "dir"]);
         assert_eq!(fs::read_to_string(backups.place.rootfs("again").join("srv/index.html")).unwrap(), format!("{text}\n"));
         backups.place.ok(&["destroy", "again"]);
     }

@@ -155,8 +155,9 @@ fn build(world: &World, image: &str, most: usize) {
         || {
             let again = world.hostel(["build".as_ref(), file.as_os_str()]).run();
             assert!(again.status == 0 || again.stderr.contains("is there already"), "{again}");
-            assert!(world.root.join("guests/web/rootfs/bin").exists());
-            world.hostel(["destroy", "web"]).ok();
+            world.hostel(["start", "web"]).ok();
+            world.hostel(["exec", "web", "--", "ls", "/bin/sh"]).ok();
+            world.hostel(["destroy", "--force", "web"]).ok();
             world.hostel(["ls", "--quiet"]).ok().stdout("").stderr("");
             for dir in ["guests", "xid", "lock"] {
                 let left: Vec<_> = std::fs::read_dir(world.root.join(dir)).unwrap().flatten().collect();

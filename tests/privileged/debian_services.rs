@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hostel::guest::Arch;
 
+use crate::life::root_of;
 use crate::own_init::order;
 use crate::support::{Need, World, eventually, tests, tool};
 
@@ -116,7 +117,7 @@ fn four_services_in_three_guests_on_standard_ports(world: &World) {
         for port in [22, 80, 5432, 6379] {
             assert!(answers(*address, port), "{name} on {address}:{port}");
         }
-        fs::write(world.root.join(format!("guests/{name}/rootfs/var/www/html/name")), name).unwrap();
+        inside(world, name, &["sh", "-c", &format!("printf {name} >/var/www/html/name")]);
     }
     nginx(world, &guests);
     postgres(world, &guests);
@@ -143,7 +144,7 @@ fn nginx(world: &World, guests: &[(&str, Ipv4Addr)]) {
         assert_eq!(inside(world, other, &["curl", "-sS", &url]), *name);
         // Its own loopback is its own server.
         assert_eq!(inside(world, other, &["curl", "-sS", "http://127.0.0.1/name?own"]), *other);
-        let log = || fs::read_to_string(world.root.join(format!("guests/{name}/rootfs/var/log/nginx/access.log"))).unwrap();
+        let log = || fs::read_to_string(root_of(world, name).join("var/log/nginx/access.log")).unwrap();
         let seen = |what: &str| {
             let log = log();
             let line = log.lines().find(|line| line.contains(what));
@@ -166,7 +167,7 @@ fn postgres(world: &World, guests: &[(&str, Ipv4Addr)]) {
         let address = address.to_string();
         let psql = ["psql", "-U", "postgres", "-Atc", query, "-h"];
         // The host has no psql of its own: it takes the guest's, in its own network.
-        let root = world.root.join(format!("guests/{name}/rootfs"));
+        let root = root_of(world, name);
         let argv = [&["chroot", root.to_str().unwrap()], &psql[..], &[&address]].concat();
         tool(argv[0], &argv[1..]).ok().stdout(&format!("hello from {name}|127.0.0.1\n"));
         let there = inside(world, other, &[&psql[..], &[&address]].concat());
@@ -233,9 +234,8 @@ fn ssh(world: &World, guests: &[(&str, Ipv4Addr)]) {
         ssh(&password, &ann).env("PASSWORD", format!("{PASSWORD} of {other}")).run().code(255).stdout("");
 
         // From another guest, with the key.
-        let path = world.root.join(format!("guests/{other}/rootfs/root/key"));
-        fs::copy(&key, &path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let take = ["exec", other, "--", "sh", "-c", "cat >/root/key && chmod 600 /root/key"];
+        world.hostel(take).stdin(fs::read(&key).unwrap()).ok();
         let root = format!("root@{address}");
         let argv = [&["ssh", "-i", "/root/key"], options.as_flattened(), &[&root, "echo $SSH_CONNECTION"]].concat();
         let seen = inside(world, other, &argv);

@@ -240,7 +240,7 @@ fn a_full_guest_in_an_image(world: &World) {
     let place = Place::on(world, "ext4");
     // Without a word of it: nothing else keeps a limit here.
     place.apply("hog", 0, "limits = { disk = \"48M\", inodes = 2000 }");
-    place.apply("neighbour", 1, "");
+    place.apply("neighbour", 1, "storage = \"dir\"");
     assert!(place.root.join("guests/hog/disk.img").exists() && !place.root.join("guests/hog/rootfs").exists());
     let (size, said) = fill(&place, "hog", "/srv/big");
     assert!((24..=48).contains(&size) && said.contains("No space left on device"), "{size} MiB: {said}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::life::{destroy, recipe, running};
+use crate::life::{destroy, recipe, root_of, running};
 use crate::support::{Output, Running, World, binary, eventually, tests, tool};
 
 tests! {
@@ -142,7 +142,7 @@ fn a_console_that_is_flooded_stays_bounded(world: &World) {
     let flood = "init = \"/sbin/init\", files = { [\"/etc/inittab\"] = \"::respawn:/bin/sh -c 'yes flood > /dev/console'\\n\" },";
     running(world, "web", 0, flood);
     // 1 MiB, and three old ones: until the last of them is there.
-    let log = world.root.join("guests/web/rootfs/var/log/hostel");
+    let log = root_of(world, "web").join("var/log/hostel");
     let files = || -> Vec<(String, u64)> {
         let entries = fs::read_dir(&log).into_iter().flatten().flatten();
         let of_console = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("console"));
@@ -197,7 +197,7 @@ fn two_hundred_starts_and_stops_with_kills_lose_nothing(world: &World) {
     let names: Vec<String> = (0..GUESTS).map(|number| format!("g{number}")).collect();
     for (number, name) in names.iter().enumerate() {
         running(world, name, u32::try_from(number).unwrap(), "");
-        fs::write(world.root.join(format!("guests/{name}/rootfs/mark")), name).unwrap();
+        world.hostel(["exec", name, "--", "sh", "-c", &format!("printf {name} >/mark")]).ok();
     }
     let mut dice = Dice(2026);
     let mut under_way: Vec<(bool, Running)> = vec![];

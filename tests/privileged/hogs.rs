@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::life::{destroy, running};
+use crate::life::{bring_attacker, destroy, running};
 use crate::support::{Output, Place, World, tests, tool};
 
 tests! {
@@ -149,9 +149,7 @@ fn keys(world: &World, number: u32) -> Vec<String> {
 fn keys_are_made_by_nobody_or_counted_for_each_guest(world: &World) {
     use nix::libc::{EDQUOT, EPERM, SYS_add_key, SYS_keyctl, SYS_request_key};
     let calls = |name: &str, script: String| -> Vec<i64> {
-        let program = world.root.join("guests").join(name).join("rootfs/attack");
-        std::fs::write(&program, hostel::selftest::ATTACKER).unwrap();
-        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        bring_attacker(world, name);
         let said = world.hostel(["exec", name, "--", "/attack"]).stdin(script).ok().stdout;
         said.lines().filter_map(|line| line.strip_prefix("= ")?.parse().ok()).collect()
     };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::life::{destroy, running};
+use crate::life::{bring_attacker, destroy, running};
 use crate::support::{World, eventually, tests, tool};
 
 tests! {
@@ -14,14 +14,13 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => its_crashes_are_its_own,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Vm] => its_crashes_run_no_program_of_the_hosts,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => as_many_cgroups_as_it_can_make_go_with_it,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => keys_of_who_starts_it_are_not_its_own,
 }
 
 /// `F_SETLEASE` and `F_SETDELEG` of `fcntl(2)`, each with `F_WRLCK`, on a file of the guest's root that it may write.
 fn leases_on_its_files_keep_nobody_waiting(world: &World) {
     running(world, "web", 0, "");
-    let program = world.root.join("guests/web/rootfs/attack");
-    std::fs::write(&program, hostel::selftest::ATTACKER).unwrap();
-    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bring_attacker(world, "web");
     let (openat, fcntl) = (nix::libc::SYS_openat, nix::libc::SYS_fcntl);
     let file = "/etc/group".bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let script = format!("{openat} -100 x{file} 2 0\n{fcntl} r0 1024 1\n{fcntl} r0 1040 1\n{fcntl} r0 1 0\n");
@@ -201,5 +200,32 @@ fn as_many_cgroups_as_it_can_make_go_with_it(world: &World) {
     world.hostel(["restart", "web"]).ok();
     world.hostel(["exec", "web", "--", "sh", "-c", "ls -d /sys/fs/cgroup/hog /sys/fs/cgroup/deep /sys/fs/cgroup/thread"]).run().code(1).stdout("");
     world.hostel(["stop", "web"]).ok();
+    destroy(world, "web");
+}
+
+/// Whoever has a keyring may use its keys, as whatever user: neither a service nor what `exec` runs has the caller's.
+fn keys_of_who_starts_it_are_not_its_own(world: &World) {
+    use nix::libc::{ENOKEY, KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_SEARCH, SYS_add_key, SYS_keyctl, syscall};
+    // Every test has a process of its own, whose keyring the commands that it runs inherit.
+    // SAFETY: both read their arguments, which are whole, and keep none.
+    let id = unsafe {
+        assert!(syscall(SYS_keyctl, i64::from(KEYCTL_JOIN_SESSION_KEYRING), 0_i64) > 0);
+        syscall(SYS_add_key, c"user".as_ptr(), c"canary".as_ptr(), c"secret".as_ptr(), 6_i64, -3_i64)
+    };
+    assert!(id > 0, "{}", std::io::Error::last_os_error());
+    let search = format!("{SYS_keyctl} {KEYCTL_SEARCH} -3 x75736572 x63616e617279 0\n");
+    let service = format!(
+        "allow = {{ \"keyring\" }}, files = {{ [\"/search\"] = \"{}\" }}, services = {{ look = {{ exec = {{ \"sh\", \"-c\", \
+         \"until [ -x /attack ]; do sleep 0.1; done; /attack </search >/said; sleep 1000\" }} }} }},",
+        search.replace('\n', "\\n")
+    );
+    running(world, "web", 0, &service);
+    bring_attacker(world, "web");
+    let sought = |said: &str| said.lines().find_map(|line| line.strip_prefix("= ")?.parse::<i64>().ok());
+    let said = world.hostel(["exec", "web", "--", "/attack"]).stdin(search).ok().stdout;
+    assert_eq!(sought(&said), Some(-i64::from(ENOKEY)), "{said}");
+    let read = || world.hostel(["exec", "web", "--", "cat", "/said"]).run().stdout;
+    assert!(eventually(std::time::Duration::from_secs(10), || sought(&read()).is_some()));
+    assert_eq!(sought(&read()), Some(-i64::from(ENOKEY)), "{}", read());
     destroy(world, "web");
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hostel::guest::{GuestName, Image};
+use hostel::guest::Storage;
 use hostel::storage::image::Wanted;
 use hostel::storage::{Layout, Silent, image, tree};
 use nix::sys::signal::{Signal, kill};
@@ -97,7 +98,7 @@ fn a_debian_image_is_built_once_and_copied_whole(world: &World) {
 
     let (web, db): (GuestName, GuestName) = ("web".parse().unwrap(), "db".parse().unwrap());
     for name in [&web, &db] {
-        image::install(&layout, name, &prepared, None, &hostel::storage::Bounds::NONE, &Silent).unwrap();
+        image::install(&layout, name, &prepared, Some(Storage::Dir), &hostel::storage::Bounds::NONE, &Silent).unwrap();
     }
     let host_key = |name| fs::read(layout.rootfs(name).join("etc/ssh/ssh_host_ed25519_key")).unwrap();
     assert_ne!(host_key(&web), host_key(&db));

@@ -41,6 +41,19 @@ pub(crate) fn running(world: &World, name: &str, number: u32, more: &str) {
     world.hostel(["apply".as_ref(), recipe.as_os_str()]).ok();
 }
 
+/// The root of a guest that runs, as it sees it: to read, for the host's root owns nothing there.
+pub(crate) fn root_of(world: &World, name: &str) -> PathBuf {
+    let status = world.hostel(["status", name, "--json"]).ok().stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    PathBuf::from(format!("/proc/{}/root", status["pid"]))
+}
+
+/// The attacker, as a program of a guest that runs: `/attack`.
+pub(crate) fn bring_attacker(world: &World, name: &str) {
+    let argv = ["exec", name, "--", "sh", "-c", "cat >/attack && chmod 755 /attack"];
+    world.hostel(argv).stdin(hostel::selftest::ATTACKER).ok();
+}
+
 pub(crate) fn destroy(world: &World, name: &str) {
     world.hostel(["destroy", "--force", name]).ok();
 }
@@ -77,7 +90,7 @@ fn exit_codes_pass_through(world: &World) {
 }
 
 fn a_guest_has_its_own_names_and_processes(world: &World) {
-    running(world, "web", 0, "hostname = \"web.example.net\",");
+    running(world, "web", 0, "storage = \"dir\", hostname = \"web.example.net\",");
     let run = |argv: &[&str]| world.hostel(["exec", "web", "--"].iter().chain(argv)).ok();
     run(&["hostname"]).stdout("web.example.net\n");
     run(&["id", "-u"]).stdout("0\n");

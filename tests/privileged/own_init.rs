@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::life::{destroy, running};
+use crate::life::{destroy, root_of, running};
 use crate::support::{World, eventually, tests, tool};
 
 tests! {
@@ -17,7 +17,8 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox, V2("memory"), V2("pids")] => an_own_init_limits_its_services_below_its_own_limits,
 }
 
-const BUSYBOX: &str = r#"init = "/sbin/init", files = { ["/etc/inittab"] =
+/// With its files where a test can look at them when it is down, too.
+const BUSYBOX: &str = r#"storage = "dir", init = "/sbin/init", files = { ["/etc/inittab"] =
   "::sysinit:/bin/sh -c 'echo booted >> /boots'\n::respawn:/bin/sleep 1000\n::shutdown:/bin/sh -c 'echo down >> /boots'\n" },"#;
 
 /// The lines that the init of the guest has written at its start and its end, when there are `count` of them.
@@ -68,7 +69,7 @@ fn busybox_init_boots_reboots_and_stops(world: &World) {
 /// As systemd does: its processes in cgroups below, the controllers handed down. It must not keep the next from being born.
 fn an_own_init_that_handed_controllers_down_reboots(world: &World) {
     // Whatever controllers there are: all on a host of cgroup v2, none beside cgroup v1, where the cgroups alone must be gone.
-    let boot = r#"init = "/sbin/init", files = {
+    let boot = r#"storage = "dir", init = "/sbin/init", files = {
         ["/etc/inittab"] = "::sysinit:/bin/sh /etc/boot\n::respawn:/bin/sleep 1000\n",
         ["/etc/boot"] = "set -e; cd /sys/fs/cgroup; mkdir init.scope a a/b a/b/c\n\
             for pid in $(cat cgroup.procs); do echo $pid > init.scope/cgroup.procs || [ ! -e /proc/$pid ]; done\n\
@@ -151,7 +152,7 @@ fn an_own_init_has_its_cgroup_and_nothing_above(world: &World) {
 
 /// Of the init and of what it starts: the default set and the guest's own end, in every set but those that would hand on more.
 fn an_own_init_has_the_capabilities_of_its_guest(world: &World) {
-    let boot = r#"init = "/sbin/init", files = { ["/etc/inittab"] =
+    let boot = r#"storage = "dir", init = "/sbin/init", files = { ["/etc/inittab"] =
         "::sysinit:/bin/sh -c 'grep ^Cap /proc/1/status /proc/self/status > /caps; echo booted >> /boots'\n::respawn:/bin/sleep 1000\n" },"#;
     running(world, "web", 0, boot);
     boots(world, 1);
@@ -207,7 +208,8 @@ fn an_own_init_limits_its_services_below_its_own_limits(world: &World) {
          [\"/etc/inittab\"] = \"::sysinit:/bin/sh /divides\\n::respawn:/bin/sleep 1000\\n\" }},"
     );
     running(world, "web", 0, &more);
-    let read = |path: &str| std::fs::read_to_string(world.root.join("guests/web/rootfs").join(path)).unwrap_or_default();
+    let root = root_of(world, "web");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
     assert!(eventually(Duration::from_secs(20), || read("told").ends_with("end\n")), "{}", read("told"));
     assert_eq!(read("told"), "limited 137\nfree 0\nover the guest's own 137\nend\n");
 

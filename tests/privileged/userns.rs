@@ -24,7 +24,8 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => what_would_be_the_hosts_is_refused_by_name,
 }
 
-const SHARED: &str = "userns = false,";
+/// With its files where a test can look at them and put some.
+const SHARED: &str = "userns = false, storage = \"dir\",";
 
 fn sh(world: &World, script: &str) -> String {
     world.hostel(["exec", "web", "--", "sh", "-c", script]).ok().stdout

@@ -97,15 +97,30 @@ pub fn of(storage: Storage) -> &'static dyn Driver {
     }
 }
 
-/// The one that is wanted, if the file system can do it; without a wish the best that it can, where nothing else keeps
-/// files within `bounds` an image.
-pub fn choose(layout: &Layout, wanted: Option<Storage>, bounds: &Bounds) -> Result<&'static dyn Driver> {
+/// The one of that word, if the file system can do it.
+pub fn able(layout: &Layout, storage: Storage) -> Result<&'static dyn Driver> {
+    let driver = of(storage);
+    let checked = driver.check(layout);
+    checked.context(|| format!("storage = \"{storage}\" in `{}`", layout.root().display()))?;
+    Ok(driver)
+}
+
+/// What a guest's files are kept as without a wish: the first that can be done, else a plain tree.
+pub const FOR_GUESTS: &[Storage] = &[Storage::Btrfs, Storage::Reflink, Storage::Overlay];
+
+/// The same for a volume, whose layers several guests would write to.
+pub const FOR_VOLUMES: &[Storage] = &[Storage::Btrfs, Storage::Reflink];
+
+/// The one that is wanted, if the file system can do it; without a wish the first of `best` that it can, where nothing
+/// else keeps files within `bounds` an image.
+pub fn choose(
+    layout: &Layout,
+    wanted: Option<Storage>,
+    best: &[Storage],
+    bounds: &Bounds,
+) -> Result<&'static dyn Driver> {
     if let Some(wanted) = wanted {
-        let driver = of(wanted);
-        driver
-            .check(layout)
-            .context(|| format!("storage = \"{wanted}\" in `{}`", layout.root().display()))?;
-        return Ok(driver);
+        return able(layout, wanted);
     }
     if bounds.space.is_some() {
         let is_kept = match bounds::check(layout) {
@@ -121,9 +136,9 @@ pub fn choose(layout: &Layout, wanted: Option<Storage>, bounds: &Bounds) -> Resu
             return Ok(driver);
         }
     }
-    for storage in [Storage::Btrfs, Storage::Reflink] {
-        match of(storage).check(layout) {
-            Ok(()) => return Ok(of(storage)),
+    for driver in best.iter().copied().map(of) {
+        match driver.check(layout) {
+            Ok(()) => return Ok(driver),
             Err(err) if err.kind() == Kind::Unsupported => {}
             Err(err) => return Err(err),
         }
@@ -168,7 +183,7 @@ pub fn replace_changed(
 ) -> Result<()> {
     finish(layout, home, old)?;
     let How { storage, bounds } = *how;
-    let driver = choose(layout, Some(storage), bounds)?;
+    let driver = able(layout, storage)?;
     let scratch = Scratch::new(layout)?;
     let made = driver.make(&Job {
         layout,

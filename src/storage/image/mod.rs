@@ -182,7 +182,7 @@ pub fn install(
             Error::new(Kind::Exists, format!("`{name}` has files already")).with_hint("destroy it first")
         );
     }
-    let driver = driver::choose(layout, storage, bounds)?;
+    let driver = driver::choose(layout, storage, driver::FOR_GUESTS, bounds)?;
     let mut held = match &prepared.source {
         Some(source) => Some(clone::hold(layout, source, progress)?),
         None => None,
@@ -251,7 +251,7 @@ pub fn install_filled(
     fill: &dyn Fn(&Path) -> Result<()>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let driver = driver::choose(layout, storage, bounds)?;
+    let driver = driver::choose(layout, storage, driver::FOR_GUESTS, bounds)?;
     let scratch = Scratch::new(layout)?;
     let place = scratch.path().join(name.as_str());
     make_dir(&place, 0o700)?;
