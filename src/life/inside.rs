@@ -20,7 +20,7 @@ use crate::guest::{Emulator, RlimitKind};
 use crate::plan::{Phase, Program, Step};
 use crate::sys::mount::{self, Attr};
 use crate::sys::seccomp::{self, Filter};
-use crate::sys::{binfmt, caps, clone, landlock, netlink, open, rlimit, terminal};
+use crate::sys::{binfmt, caps, clone, keyring, landlock, netlink, open, rlimit, terminal};
 
 /// What the process was given by hostel.
 pub(super) struct Inside<'a> {
@@ -112,6 +112,7 @@ impl Inside<'_> {
             self.take_session()?;
         }
         match step {
+            Step::OwnKeyring => keyring::new_session()?,
             Step::BecomeRoot => {
                 clone::become_user(0, 0, &[])?;
                 let says = |step: &Step| matches!(step, Step::Rlimit(RlimitKind::CORE, _));

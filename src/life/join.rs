@@ -21,7 +21,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::RlimitKind;
 use crate::storage::inside::Inside;
 use crate::sys::pidfd;
-use crate::sys::{caps, clone, landlock, rlimit, seccomp, terminal};
+use crate::sys::{caps, clone, keyring, landlock, rlimit, seccomp, terminal};
 
 /// The standard streams of whoever comes in.
 pub(super) enum Streams {
@@ -172,6 +172,10 @@ impl Inner<'_> {
         };
         clone::set_dumpable(false)?;
         let place = self.place;
+        if place.filter.is_some() {
+            // While the host's root is whom it is counted for.
+            keyring::new_session().map_err(at("take a session keyring of its own"))?;
+        }
         if !place.namespaces.is_empty() {
             pidfd::join(&place.member, place.namespaces).map_err(at("join its namespaces"))?;
         }

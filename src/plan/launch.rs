@@ -95,6 +95,8 @@ pub fn launch(context: &Context, xid: Option<Xid>, program: Program) -> Result<V
     }
 
     if isolate.user || context.shares_ids {
+        // Still the host's root, whom the keyring is counted for: no guest can use up what the next start takes.
+        steps.push(Step::OwnKeyring);
         // Of the host's own root it takes the groups.
         steps.push(Step::BecomeRoot);
     }
@@ -301,6 +303,7 @@ mod tests {
                 "map the owners of its files",
                 "add address fd68:6f73:7465:6c::65/128 to `lo`",
                 "confine its sockets to 127.9.0.1",
+                "take a session keyring of its own",
                 "become root of the user namespace",
                 "let nobody in it make a user namespace",
                 "make its cgroup the root of those that it sees",

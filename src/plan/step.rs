@@ -70,6 +70,8 @@ pub enum Step {
     Rlimit(RlimitKind, Rlimit),
     /// Set its priority.
     Nice(i8),
+    /// Leave the keys of who started it for a session keyring of its own.
+    OwnKeyring,
     /// Become root of the user namespace.
     BecomeRoot,
     /// Let nobody in it make a user namespace.
@@ -208,6 +210,7 @@ impl fmt::Display for Step {
             }
             Step::Rlimit(kind, limit) => write!(f, "set limit {kind} to {limit}"),
             Step::Nice(nice) => write!(f, "set priority to {nice}"),
+            Step::OwnKeyring => f.write_str("take a session keyring of its own"),
             Step::BecomeRoot => f.write_str("become root of the user namespace"),
             Step::NoNestedUsers => f.write_str("let nobody in it make a user namespace"),
             Step::EchoSockets => f.write_str("let it open echo sockets"),

@@ -18,6 +18,7 @@ pub mod heap;
 pub mod idmap;
 pub mod inotify;
 pub mod interrupt;
+pub mod keyring;
 pub mod landlock;
 pub mod loopdev;
 pub mod lua_exact;

@@ -19,7 +19,7 @@ const fn knob(name: &'static str, each: u64, counts: &'static str) -> Knob {
     Knob { name, each, counts }
 }
 
-const SHARED: [Knob; 9] = [
+const SHARED: [Knob; 10] = [
     knob("kernel.pid_max", 64, "process numbers of the host and all guests"),
     knob("kernel.threads-max", 64, "threads of the host and all guests"),
     knob("fs.file-max", 1024, "open files of the host and all guests"),
@@ -48,6 +48,11 @@ const SHARED: [Knob; 9] = [
         "net.core.bpf_jit_limit",
         16_384,
         "bytes of compiled filters of system calls",
+    ),
+    knob(
+        "kernel.keys.root_maxkeys",
+        8,
+        "session keyrings of all guests and of what is sent into them",
     ),
 ];
 

@@ -29,6 +29,12 @@ impl Launch<'_> {
             (Some(Step::Pivot), Errno::EINVAL) => err.with_hint(
                 "the host's root is an initramfs, which cannot be pivoted away from (pivot_root(2))",
             ),
+            (Some(Step::OwnKeyring), Errno::EDQUOT) => {
+                err.with_hint("the host's root has as many keys as `kernel.keys.root_maxkeys` allows (keyrings(7))")
+            }
+            (Some(Step::OwnKeyring), Errno::EPERM) => err.with_hint(
+                "something around hostel refuses keyctl(2), such as the filter of a container: run hostel on the host itself",
+            ),
             _ => err,
         }
     }
