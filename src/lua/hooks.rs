@@ -16,7 +16,7 @@ use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
-use super::api::cannot_run;
+use super::api::{MOST, cannot_run};
 use super::child::{Ended, in_child};
 use super::order;
 use super::read::described;
@@ -389,9 +389,6 @@ fn exec(lua: &Lua, command: &Value) -> mlua::Result<Table> {
     result.raw_set("stderr", text(&output.stderr)?)?;
     Ok(result)
 }
-
-/// What a command may write to each of its streams.
-const MOST: usize = 16 << 20;
 
 /// Runs it to its end, or until it has written more than [`MOST`]: then its stream is closed, and one byte more is there.
 fn output(command: &mut Command) -> std::io::Result<Output> {

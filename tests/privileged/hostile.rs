@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::life::{bring_attacker, destroy, running};
+use crate::life::{bring_attacker, destroy, pid_of, running};
 use crate::support::{World, eventually, tests, tool};
 
 tests! {
@@ -93,9 +93,7 @@ fn one_that_reboots_all_the_time_is_joined_as_it_is_confined(world: &World) {
 fn a_number_that_became_the_hosts_is_not_joined(world: &World) {
     // With the host's ids: another user namespace could not be joined from where it is, whoever it is.
     running(world, "web", 0, "userns = false,");
-    let status = world.hostel(["status", "web", "--json"]).ok().stdout;
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let number = status["pid"].as_i64().unwrap();
+    let number = pid_of(world, "web");
     let log = world.dir.join("log");
     let delay = "inject=pidfd_open:delay_enter=10000000:when=1";
     let argv = ["-f", "-qq", "-o", log.to_str().unwrap(), "-e", "trace=pidfd_open", "-e", delay];

@@ -43,9 +43,14 @@ pub(crate) fn running(world: &World, name: &str, number: u32, more: &str) {
 
 /// The root of a guest that runs, as it sees it: to read, for the host's root owns nothing there.
 pub(crate) fn root_of(world: &World, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root", pid_of(world, name)))
+}
+
+/// Process 1 of a guest that runs, by the host's number.
+pub(crate) fn pid_of(world: &World, name: &str) -> i64 {
     let status = world.hostel(["status", name, "--json"]).ok().stdout;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    PathBuf::from(format!("/proc/{}/root", status["pid"]))
+    status["pid"].as_i64().unwrap()
 }
 
 /// The attacker, as a program of a guest that runs: `/attack`.

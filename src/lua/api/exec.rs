@@ -19,6 +19,7 @@ use super::deadline::within;
 use super::failure::{check, mistake, raise};
 use super::program::cannot_run;
 use super::stage::effect;
+use super::streams::MOST;
 use super::take::options;
 use crate::error::{Context as _, Result};
 use crate::guest::schema::{Record, Type, field, scalars as s};
@@ -71,7 +72,6 @@ const GRACE: Duration = Duration::from_secs(5);
 const TAIL: Duration = Duration::from_millis(500);
 /// How often the end of a command is looked for whose output something else holds open.
 const TICK: Duration = Duration::from_millis(50);
-const MOST: usize = 16 << 20;
 
 #[derive(serde::Deserialize, Default)]
 struct Options {

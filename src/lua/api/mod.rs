@@ -33,6 +33,7 @@ pub(super) use exec::OPTIONS as EXEC_OPTIONS;
 pub(super) use failure::{Failure, Signalled, caught, interrupted};
 pub(super) use http::OPTIONS as HTTP_OPTIONS;
 pub(super) use program::cannot_run;
+pub(super) use streams::MOST;
 
 /// The module.
 pub(super) fn module(lua: &Lua) -> mlua::Result<Table> {

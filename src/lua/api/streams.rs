@@ -15,7 +15,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::sys::{clone, pidfd};
 
 /// What is kept of each stream; the rest is read and forgotten, so that the command does not hang.
-const MOST: usize = 16 << 20;
+pub(in crate::lua) const MOST: usize = 16 << 20;
 
 /// How long what a command left behind may go on writing.
 const GRACE: Duration = Duration::from_millis(500);
