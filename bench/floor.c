@@ -18,6 +18,7 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/if_addr.h>
+#include <linux/keyctl.h>
 #include <linux/mount.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
@@ -29,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -118,7 +120,8 @@ static void cover(int at, int fd)
 	close(at);
 }
 
-static void mask(int proc)
+/* What it returns holds the empty file and directory that cover others. */
+static int mask(int proc)
 {
 	static const char *const options[][2] = { { "mode", "0555" }, { 0, 0 } };
 	static const char *const files[] = { "kcore", "keys", "kallsyms", "latency_stats", "timer_list", "timer_stats",
@@ -127,20 +130,21 @@ static void mask(int proc)
 	static const char *const readonly[] = { "bus", "fs", "irq", "sys", "sysrq-trigger" };
 	int empty = new_fs("tmpfs", options, DATA), at;
 	close(ok(openat(empty, "file", O_CREAT | O_WRONLY | O_CLOEXEC, 0), "file"));
+	ok(mkdirat(empty, "dir", 0555), "dir");
 	set_attr(empty, MOUNT_ATTR_RDONLY, -1, 0);
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		if ((at = target(proc, files[i])) >= 0)
 			cover(at, open_tree_at(empty, "file", 0));
 	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
 		if ((at = target(proc, dirs[i])) >= 0)
-			cover(at, open_tree_at(empty, "", 0));
+			cover(at, open_tree_at(empty, "dir", 0));
 	for (size_t i = 0; i < sizeof readonly / sizeof *readonly; i++)
 		if ((at = target(proc, readonly[i])) >= 0) {
 			int same = open_tree_at(at, "", 0);
 			set_attr(same, DATA | MOUNT_ATTR_RDONLY, -1, 0);
 			cover(at, same);
 		}
-	close(empty);
+	return empty;
 }
 
 static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
@@ -190,6 +194,7 @@ static void pivot(int root)
 
 static void drop_capabilities(void)
 {
+	ok(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "PR_CAP_AMBIENT");
 	for (int cap = 0; cap <= 40; cap++)
 		if (!(KEPT >> cap & 1))
 			ok(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0), "PR_CAPBSET_DROP");
@@ -200,8 +205,8 @@ static void drop_capabilities(void)
 	ok(syscall(SYS_capset, &header, data), "capset");
 }
 
-/* hostel's default filter has 202 instructions: 4 at its head, and a search that ends in one return for each segment. */
-#define SEGMENTS 99
+/* hostel's default filter has 254 instructions: 4 at its head, and a search that ends in one return for each segment. */
+#define SEGMENTS 125
 static struct sock_filter code[4 + 2 * SEGMENTS];
 static unsigned short length;
 
@@ -279,6 +284,31 @@ static void scope_abstract_sockets(void)
 	close(ruleset);
 }
 
+static void put_text(int dir, const char *file, const char *text)
+{
+	int fd = ok(openat(dir, file, O_WRONLY | O_CLOEXEC), file);
+	ok(write(fd, text, strlen(text)), file);
+	close(fd);
+}
+
+/* A user namespace belongs to who made it: the guest's own first id, and not the host's root. */
+static void as_owner(unsigned long base)
+{
+	struct __user_cap_data_struct all[2];
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	ok(setresuid((uid_t)-1, (uid_t)base, (uid_t)-1), "setresuid");
+	ok(syscall(SYS_capget, &header, all), "capget");
+	all[0].effective = all[0].permitted;
+	all[1].effective = all[1].permitted;
+	ok(syscall(SYS_capset, &header, all), "capset");
+}
+
+static void as_root(void)
+{
+	ok(setresuid((uid_t)-1, 0, (uid_t)-1), "setresuid");
+	ok(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "PR_SET_DUMPABLE");
+}
+
 static void map_ids(int pid, const char *file, unsigned long base)
 {
 	char path[64], text[64];
@@ -322,6 +352,8 @@ static int full(char **argv)
 	snprintf(group, sizeof group, "%s/x%s", argv[1], argv[2]);
 	ok(mkdir(group, 0755), group);
 	int cgroup = ok(open(group, O_DIRECTORY | O_CLOEXEC), group);
+	put_text(cgroup, "cgroup.max.depth", "32");
+	put_text(cgroup, "cgroup.max.descendants", "4096");
 
 	int root = open_tree_at(AT_FDCWD, argv[0], 0);
 	set_attr(root, MOUNT_ATTR_NODEV, -1, 0);
@@ -339,15 +371,22 @@ static int full(char **argv)
 				   .exit_signal = SIGCHLD,
 				   .cgroup = (uint64_t)cgroup };
 	args.pidfd = (uint64_t)(uintptr_t)&pidfd;
+	as_owner(base);
 	int pid = ok(syscall(SYS_clone3, &args, sizeof args), "clone3");
 	if (pid == 0) {
 		char byte;
 		close(go[1]);
 		if (read(go[0], &byte, 1) != 1)
 			_exit(125);
+		ok(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL), "keyctl");
 		ok(setgroups(0, NULL), "setgroups");
 		ok(setresgid(0, 0, 0), "setresgid");
 		ok(setresuid(0, 0, 0), "setresuid");
+		ok(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE");
+		/* One byte is kept as the limit that nothing is dumped under, also where cores go to a program. */
+		struct rlimit core = { 1, 1 };
+		ok(setrlimit(RLIMIT_CORE, &core), "RLIMIT_CORE");
+		put_text(AT_FDCWD, "/proc/sys/user/max_user_namespaces", "0");
 		ok(unshare(CLONE_NEWCGROUP), "unshare");
 		ok(mount(NULL, "/", NULL, MS_PRIVATE_REC, NULL), "private");
 		attach(root, ok(open("/", O_PATH | O_CLOEXEC), "/"));
@@ -355,8 +394,15 @@ static int full(char **argv)
 		int at = open_dir(root, "proc");
 		attach(proc, at);
 		close(at);
-		mask(proc);
-		mount_in(root, "sys", sys);
+		int empty = mask(proc);
+		close(proc);
+		at = open_dir(root, "sys");
+		attach(sys, at);
+		close(at);
+		if ((at = target(sys, "firmware")) >= 0)
+			cover(at, open_tree_at(empty, "dir", 0));
+		close(sys);
+		close(empty);
 		make_dev(root, sources);
 		pivot(root);
 		ok(sethostname("bench", 5), "sethostname");
@@ -370,6 +416,7 @@ static int full(char **argv)
 		execv(argv[3], argv + 3);
 		die(argv[3]);
 	}
+	as_root();
 	map_ids(pid, "uid_map", base);
 	map_ids(pid, "gid_map", base);
 	char path[64];

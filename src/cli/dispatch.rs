@@ -1,8 +1,11 @@
 //! From the arguments to the verb, and from its result to the exit code.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 
 use clap::error::ErrorKind;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use super::exit::{Exit, Failure};
 use super::output::color::When;
@@ -38,6 +41,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> u8 {
     let when = args::color_of(&matches).unwrap_or(when);
     let is_json = matches!(matches.try_get_one::<bool>("json"), Ok(Some(true)));
     let mut session = Session::new(when, is_json);
+    tracing::debug!("hostel {} {}", env!("CARGO_PKG_VERSION"), verb.name);
     let result = sys::interrupt::watch()
         .and_then(|()| verb.run(&matches, &mut session))
         .map(|exit| match (exit, sys::interrupt::pending()) {
@@ -142,15 +146,27 @@ fn fail(session: &mut Session, failure: Failure, err: &Error) -> u8 {
     failure.code(err, session.command.as_deref())
 }
 
-/// Logs to standard error what `HOSTEL_LOG` asks for, in the notation of `tracing_subscriber::EnvFilter`.
+/// Logs to standard error what `HOSTEL_LOG` asks for, in the notation of `tracing_subscriber::filter::Targets`. (Its
+/// `EnvFilter` knows spans too, of which hostel has none, and brings regular expressions with the tables of Unicode:
+/// 30 pages that each start of a guest would relocate.)
 fn start_log() {
-    if std::env::var_os("HOSTEL_LOG").is_none() {
+    let Some(wanted) = std::env::var_os("HOSTEL_LOG").filter(|value| !value.is_empty()) else {
         return;
+    };
+    match wanted.to_string_lossy().parse::<Targets>() {
+        Ok(targets) => tracing_subscriber::registry()
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_filter(targets),
+            )
+            .init(),
+        Err(err) => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: nothing is logged, because HOSTEL_LOG is not understood: {err}\n\
+                 hint: a level (`error`, `warn`, `info`, `debug`, `trace`), or `hostel::life=trace,hostel::sys=debug`"
+            );
+        }
     }
-    let filter = tracing_subscriber::EnvFilter::from_env("HOSTEL_LOG");
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
 }

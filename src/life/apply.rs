@@ -229,6 +229,7 @@ impl Work<'_> {
     fn carry_out(&self, action: &Action, spec: Option<&Spec>) -> Result<()> {
         let host = self.host;
         let name = &action.guest;
+        tracing::debug!("{name}: {}", action.verb);
         let _lock = lock::acquire(&host.layout, name, WAIT)?;
         let progress = Stages {
             guest: name,

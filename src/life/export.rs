@@ -275,6 +275,7 @@ pub fn into_stream(file: File, compression: Compression, write: &mut Writing<'_>
 fn compressor(tool: &str, args: &[&str], to: File) -> Result<Child> {
     let mut command = Command::new(tool);
     command.args(args).stdin(Stdio::piped()).stdout(to);
+    crate::sys::command::tell(&command);
     match command.spawn() {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
             Err(Error::new(Kind::NotFound, format!("the host has no `{tool}`"))

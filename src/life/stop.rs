@@ -101,6 +101,7 @@ fn ask(host: &Host, applied: &Applied, group: &Group, timeout: Span) -> Result<S
     match how_to_ask(host, applied)? {
         Ask::Signal(signal) => {
             // ESRCH: it ends by itself.
+            tracing::debug!("{}: signal {signal} to its init", applied.spec.name);
             let _ = pidfd::signal(&pidfd, signal);
         }
         Ask::Command(argv) => {

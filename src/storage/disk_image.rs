@@ -278,6 +278,7 @@ fn tool(name: &str, args: &[&OsStr], good: &[i32]) -> Result<()> {
     let mut command = Command::new(name);
     command.args(args).stdin(Stdio::null()).env("LC_ALL", "C");
     crate::sys::command::dies_with_caller(&mut command);
+    crate::sys::command::tell(&command);
     let output = match command.output() {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
             return Err(

@@ -88,6 +88,7 @@ fn generate(kind: &str, work: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
         .args(["-q", "-t", kind, "-N", "", "-C", "root@guest", "-f"])
         .arg(&file)
         .stdin(Stdio::null());
+    crate::sys::command::tell(&command);
     let output = match command.output() {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::new(Kind::NotFound, "the host has no `ssh-keygen`"));

@@ -58,6 +58,7 @@ pub fn acquire_volume(layout: &Layout, name: &VolumeName, wait: Wait) -> Result<
 fn exclusive(path: &Path, name: &str, wait: Wait, tell: &mut dyn FnMut(&str)) -> Result<GuestLock> {
     let file = once_free(path, name, wait, tell, || try_lock(path))?;
     let mut lock = GuestLock { file };
+    tracing::debug!("holds the lock `{}`", path.display());
     lock.sign(path)?;
     Ok(lock)
 }

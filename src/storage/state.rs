@@ -139,6 +139,7 @@ pub fn write_started(layout: &Layout, name: &GuestName, applied: &Applied) -> Re
 
 fn write_as(layout: &Layout, name: &GuestName, applied: &Applied, durable: Durable) -> Result<()> {
     let path = layout.spec(name);
+    tracing::debug!("write `{}`", path.display());
     let written = Written {
         format: FORMAT,
         applied,

@@ -9,6 +9,18 @@ use std::process::Command;
 
 use nix::errno::Errno;
 
+/// Tells the log what is about to be run.
+pub fn tell(command: &Command) {
+    let words = || std::iter::once(command.get_program()).chain(command.get_args());
+    tracing::debug!(
+        "run {}",
+        words()
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+}
+
 /// The command is killed when the process (or its thread) that starts it ends.
 pub fn dies_with_caller(command: &mut Command) {
     // SAFETY: getpid always succeeds and touches no memory.

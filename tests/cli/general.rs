@@ -44,6 +44,31 @@ fn errors_are_json_where_output_would_be() {
 }
 
 #[test]
+fn the_log_tells_what_is_done_and_nothing_unasked() {
+    let place = Place::new();
+    let says = |wanted: &str| {
+        let output = place.command(&["ls"]).env("HOSTEL_LOG", wanted).output().unwrap();
+        let run = Run::of(&output);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stderr
+    };
+    let told = says("debug");
+    assert!(
+        told.contains(&format!("hostel {} ls", env!("CARGO_PKG_VERSION"))),
+        "{told}"
+    );
+    for quiet in ["", "off", "warn", "hostel::sys=trace"] {
+        assert_eq!(says(quiet), "", "{quiet}");
+    }
+    let told = says("foo=bar");
+    let want = "warning: nothing is logged, because HOSTEL_LOG is not understood: ";
+    assert!(
+        told.starts_with(want) && told.contains("\nhint: a level (`error`"),
+        "{told}"
+    );
+}
+
+#[test]
 fn colours_are_for_terminals() {
     let plain = hostel(&["help"]);
     assert!(!plain.prints().contains('\x1b'));

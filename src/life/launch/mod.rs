@@ -118,12 +118,14 @@ impl Launch<'_> {
     fn become_program(&mut self, steps: &[Step], command: &Command) -> Result<Vec<u8>> {
         let mut isolate = Isolate::NONE;
         for step in steps.iter().filter(|step| step.phase() < Phase::Inside) {
+            tracing::debug!("context: {step}");
             match step {
                 Step::Clone(wanted) => isolate = *wanted,
                 other => self.host_step(other).context(|| format!("context: {step}"))?,
             }
         }
         let mut inside = self.inside(isolate, steps, command)?;
+        tell_inside("context", steps);
         clone::unshare(process::flags(isolate))?;
         let (index, failure) = inside.carry_out();
         Ok(report::pack(index, &failure))
@@ -136,6 +138,7 @@ impl Launch<'_> {
                 self.say(&words[..1])?;
                 words = &words[1..];
             }
+            tracing::debug!("{}: {step}", self.label);
             let result = match step {
                 Step::Clone(isolate) => self.spawn(*isolate, steps, command),
                 other => self.host_step(other),
@@ -168,6 +171,13 @@ impl Launch<'_> {
         self.child
             .as_ref()
             .ok_or_else(|| internal("a step on a process that is not there yet"))
+    }
+}
+
+/// Tells the log of the steps that a process carries out that can tell nobody: it may have no descriptor of the host's.
+fn tell_inside(label: &str, steps: &[Step]) {
+    for step in steps.iter().filter(|step| step.phase() >= Phase::Inside) {
+        tracing::debug!("{label}: in the new process: {step}");
     }
 }
 

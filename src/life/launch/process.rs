@@ -78,6 +78,7 @@ impl Launch<'_> {
             let owner = if isolate.user { self.number()?.id_base() } else { 0 };
             inside.payload = Some(group.delegate(PAYLOAD, owner)?);
         }
+        super::tell_inside(self.label, steps);
         let acting = self.as_owner()?;
         let child = clone::spawn(flags(isolate), cgroup, || {
             // Its copy of the writing end goes, so that hostel's death is seen as end of file.

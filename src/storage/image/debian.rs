@@ -244,6 +244,7 @@ fn run(
     let twin = writer.try_clone().context(|| "make a pipe")?;
     command.stdin(Stdio::null()).stdout(twin).stderr(writer);
     unshare::in_own_namespaces(command, None, emulator).context(|| format!("prepare `{name}`"))?;
+    crate::sys::command::tell(command);
     let mut child = command.spawn().context(|| format!("run `{name}`"))?;
     // The command keeps the writing ends of the pipe, which would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());

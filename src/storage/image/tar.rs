@@ -223,6 +223,7 @@ impl Stream {
                 None
             }
         };
+        crate::sys::command::tell(&command);
         let mut child = match command.spawn() {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 let message = format!("`{}` needs {tool}", path.display());

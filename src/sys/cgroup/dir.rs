@@ -140,6 +140,7 @@ impl Dir {
     /// Writes `value` into `file`, in the one `write(2)` that cgroupfs requires.
     pub(super) fn write(&self, file: &str, value: &str) -> Result<()> {
         let what = || format!("write `{}` to `{}`", value.trim(), self.path.join(file).display());
+        tracing::trace!("{}", what());
         let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
         let fd = match openat(&self.fd, file, flags, Mode::empty()) {
             Ok(fd) => fd,

@@ -53,6 +53,7 @@ impl Group {
     /// that its id and its counters are new; one with processes is [`Kind::Busy`]. On failure nothing is left.
     pub fn create(root: &Root, name: &str, limits: &Limits) -> Result<Self> {
         name_is_plain(name)?;
+        tracing::debug!("make the cgroup `{}`", root.dir().path().join(name).display());
         root.host().require(limits)?;
         root.enable(&Host::needed(limits))?;
         let (mut dir, is_new) = root.dir().ensure(name)?;
@@ -549,6 +550,10 @@ impl Group {
 
     /// Removes it from every hierarchy, with all below it. One with processes is [`Kind::Busy`].
     pub fn remove(&self) -> Result<()> {
+        tracing::debug!(
+            "remove the cgroup `{}`",
+            self.root.dir().path().join(&self.name).display()
+        );
         self.root.discard(&self.name).map(|_| ())
     }
 
