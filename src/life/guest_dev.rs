@@ -30,8 +30,10 @@ const LINKS: [(&CStr, &CStr); 6] = [
 /// Makes and fills `/dev` of `root`, before the pivot: the `/dev` that its devices are taken from is the host's, in a
 /// mount namespace where nothing is shared with the host's any more.
 ///
-/// `fuse` is what [`fuse`] has made. It is attached below the guest's own `/dev`, out of sight.
-pub(super) fn make(root: &OwnedFd, fuse: Option<OwnedFd>) -> Result<(), Failure> {
+/// `fuse` is what [`fuse`] has made. It is attached below the guest's own `/dev`, out of sight. `has_queues` is whether
+/// the POSIX message queues that it would see are those of its own user namespace, or it has none: others it may not
+/// mount.
+pub(super) fn make(root: &OwnedFd, fuse: Option<OwnedFd>, has_queues: bool) -> Result<(), Failure> {
     let at = |what: &'static str| {
         move |errno| Failure {
             errno,
@@ -55,13 +57,13 @@ pub(super) fn make(root: &OwnedFd, fuse: Option<OwnedFd>) -> Result<(), Failure>
     let dev = mount::new_fs(c"tmpfs", &options, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("tmpfs"))?;
     let Some(fuse) = fuse else {
         mount::attach(&dev, target)?;
-        return fill(&dev);
+        return fill(&dev, has_queues);
     };
     mount::attach(&fuse, target)?;
     mount::attach(&dev, &fuse)?;
     let device = mount::clone_private(fuse.as_fd(), FUSE).map_err(at("open the device of FUSE"))?;
     mount::attach(device, make_file(&dev, FUSE)?).map_err(at("bind the device of FUSE"))?;
-    fill(&dev)
+    fill(&dev, has_queues)
 }
 
 /// Its name.
@@ -98,7 +100,7 @@ pub(super) fn fuse(owner: u32) -> crate::Result<OwnedFd> {
 }
 
 /// Puts into the guest's `/dev` what every guest has there.
-fn fill(dev: &OwnedFd) -> Result<(), Failure> {
+fn fill(dev: &OwnedFd, has_queues: bool) -> Result<(), Failure> {
     let at = |what: &'static str| {
         move |errno| Failure {
             errno,
@@ -125,7 +127,9 @@ fn fill(dev: &OwnedFd) -> Result<(), Failure> {
     submount(dev, c"pts", c"devpts", &pts, Attr::NOSUID.and(Attr::NOEXEC)).map_err(at("devpts"))?;
     let shm: [(&CStr, Option<&CStr>); 1] = [(c"mode", Some(c"1777"))];
     submount(dev, c"shm", c"tmpfs", &shm, Attr::NOSUID.and(Attr::NODEV)).map_err(at("shared memory"))?;
-    submount(dev, c"mqueue", c"mqueue", &[], Attr::DATA).map_err(at("message queues"))?;
+    if has_queues {
+        submount(dev, c"mqueue", c"mqueue", &[], Attr::DATA).map_err(at("message queues"))?;
+    }
     Ok(())
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Inside<'a> {
     pub(super) empty: Option<OwnedFd>,
     /// A file system with the device of file systems in user space.
     pub(super) fuse: Option<OwnedFd>,
+    /// Whether `/dev/mqueue` can be mounted.
+    pub(super) has_queues: bool,
     /// The cgroup into which the keeper puts the guest's own init.
     pub(super) payload: Option<OwnedFd>,
     /// Where hostel says that it may go on: once before the first step, once before the program. `None` when it is
@@ -134,7 +136,7 @@ impl Inside<'_> {
             Step::Sys => self.sys()?,
             Step::Dev => {
                 let fuse = self.fuse.take();
-                guest_dev::make(self.root()?, fuse)?;
+                guest_dev::make(self.root()?, fuse, self.has_queues)?;
             }
             Step::AttachMount(mount) => {
                 let from = self.mounts.remove(0);

@@ -191,6 +191,10 @@ fn check(context: &Context) -> Result<()> {
     if context.root.is_some() && !context.isolate.mount {
         return needs("a root", "mount");
     }
+    // Of whose processes the kernel would else show it `/proc`, its user namespace does not own: mount(2) is EPERM.
+    if context.root.is_some() && context.isolate.user && !context.isolate.pid {
+        return needs("a root with ids of its own", "pid");
+    }
     if !context.mounts.is_empty() && context.root.is_none() {
         return Err(Error::new(Kind::Invalid, "a mount needs a root").with_hint("give it a `chroot`"));
     }

@@ -5,6 +5,7 @@ use crate::support::{Output, World, binary, tests, tool};
 tests! {
     [Root, Cgroup2] => exit_codes_are_those_of_the_command,
     [Root, Cgroup2] => a_context_is_all_that_was_asked_for,
+    [Root, Cgroup2, Busybox] => every_set_of_namespaces_runs_or_says_what_it_lacks,
     [Root, Cgroup2] => capabilities_are_gone_for_good,
     [Root, Cgroup2] => a_limit_holds,
     [Root, Cgroup2] => a_new_root_cannot_be_left,
@@ -38,6 +39,29 @@ fn a_context_is_all_that_was_asked_for(world: &World) {
         .hostel(["context", "--isolate", "all", "--hostname", "bar", "--", "sh", "-c", line])
         .ok()
         .stdout("bar\n0\n1\n");
+}
+
+fn every_set_of_namespaces_runs_or_says_what_it_lacks(world: &World) {
+    let root = world.dir.join("root");
+    for dir in ["bin", "proc", "sys", "dev"] {
+        std::fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    let root = root.to_str().unwrap();
+    let all = ["pid", "ipc", "uts", "mount", "net", "cgroup", "user"];
+    for set in 1..1_u32 << all.len() {
+        let chosen: Vec<&str> = (0..all.len()).filter(|i| set >> i & 1 == 1).map(|i| all[i]).collect();
+        let lacks_processes = chosen.contains(&"user") && !chosen.contains(&"pid");
+        let chosen = chosen.join(",");
+        println!("{chosen}");
+        world.hostel(["context", "--isolate", &chosen, "--", "/bin/busybox", "true"]).ok();
+        let argv = ["context", "--isolate", &chosen, "--chroot", root, "--", "/bin/busybox", "test", "-d", "/dev/pts"];
+        if lacks_processes {
+            world.hostel(argv).run().code(125).stderr_has("a root with ids of its own needs a pid namespace");
+        } else {
+            world.hostel(argv).ok();
+        }
+    }
 }
 
 fn capabilities_are_gone_for_good(world: &World) {

@@ -45,6 +45,7 @@ impl Launch<'_> {
             },
             empty: None,
             fuse: duplicate(self.fuse.as_ref())?,
+            has_queues: isolate.ipc || !isolate.user,
             payload: None,
             filter: compiled_filter(steps)?,
             words: None,
