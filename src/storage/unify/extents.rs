@@ -9,20 +9,31 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, XFS_SUPER_MAGIC, statfs};
 
 use super::key::Key;
 use super::known::Known;
 use super::scan::Found;
 use super::{Outcome, Run, Told};
-use crate::error::{Kind, Result};
+use crate::error::{Context as _, Kind, Result};
 use crate::guest::{GuestName, Storage};
 use crate::storage::files::{self, Access, Files};
 use crate::storage::{Inside, Layout, driver};
 use crate::sys;
 use crate::sys::file::Shared;
 
-/// Below that, a file may lie in its inode, and there is nothing to share.
-pub(super) const LEAST: i64 = 4096;
+/// The size from which a file has extents of its own. Smaller ones lie with their inode, and there is nothing to share.
+fn least(layout: &Layout) -> Result<i64> {
+    let guests = layout.guests();
+    let found = statfs(&guests).context(|| format!("examine the file system of `{}`", guests.display()))?;
+    Ok(match found.filesystem_type() {
+        // Every file that has content has a block of its own.
+        XFS_SUPER_MAGIC => 1,
+        // `max_inline` of btrfs(5). More than its usual value can be asked for, and is then refused file by file.
+        BTRFS_SUPER_MAGIC => 2049,
+        _ => 4096,
+    })
+}
 
 /// The most that btrfs shares in one call.
 const STEP: u64 = 16 << 20;
@@ -66,7 +77,7 @@ pub(super) fn unify(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec
             .map(|(name, storage)| Told::left(name, *storage, why.clone()))
             .collect());
     }
-    let scan = run.scan(LEAST);
+    let scan = run.scan(least(run.layout)?);
     let numbered: Vec<(usize, &GuestName)> = trees.iter().map(|(name, _)| name).enumerate().collect();
     let found = run.each("reading trees", &numbered, |(at, name)| {
         // Destroyed meanwhile, or kept in another way.
@@ -85,19 +96,27 @@ pub(super) fn unify(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec
     let found: Vec<Tree> = found.into_iter().flatten().collect();
     let mut groups: BTreeMap<Key, Vec<Member<'_>>> = BTreeMap::new();
     let mut inodes = HashSet::new();
-    for tree in &found {
-        for file in &tree.found {
-            if inodes.insert((file.stat.st_dev, file.stat.st_ino)) {
-                groups
-                    .entry(file.key)
-                    .or_default()
-                    .push(Member { tree, found: file });
-            }
+    let all = || {
+        found
+            .iter()
+            .flat_map(|tree| tree.found.iter().map(move |file| (tree, file)))
+    };
+    // Where nothing has changed there are none, and hundreds of thousands of files need not be sorted.
+    let fresh: HashSet<Key> = all()
+        .filter(|(_, file)| !file.is_shared)
+        .map(|(_, file)| file.key)
+        .collect();
+    for (tree, file) in all() {
+        if fresh.contains(&file.key) && inodes.insert((file.stat.st_dev, file.stat.st_ino)) {
+            groups
+                .entry(file.key)
+                .or_default()
+                .push(Member { tree, found: file });
         }
     }
     let groups: Vec<Vec<Member<'_>>> = groups
         .into_values()
-        .filter(|group| group.len() > 1 && group.iter().any(|member| !member.found.is_shared))
+        .filter(|group| group.len() > 1)
         .map(|mut group| {
             // Others share with the first already.
             group.sort_by_key(|member| !member.found.is_shared);

@@ -53,6 +53,15 @@ impl Paths {
             .is_none_or(|(_, takes_part)| *takes_part)
     }
 
+    /// Whether all files below a directory take part, or none does; `None` when a rule leads to something in it.
+    pub(super) fn has_all_of(&self, dir: &Path) -> Option<bool> {
+        let is_mixed = self
+            .rules
+            .iter()
+            .any(|(rule, _)| rule != dir && rule.starts_with(dir));
+        (!is_mixed).then(|| self.has(dir))
+    }
+
     /// Whether anything in a directory may take part.
     pub(super) fn may_have(&self, dir: &Path) -> bool {
         self.has(dir)
@@ -111,6 +120,15 @@ mod tests {
             some.has(Path::new("var/lib/x")) && some.has(Path::new("etc/x")) && some.has(Path::new("usr/x"))
         );
         assert!(!some.has(Path::new("var/lib/dpkg/x")) && !some.has(Path::new("usr/share/x")));
+        for (dir, all) in [
+            ("", None),
+            ("usr", None),
+            ("usr/lib", Some(true)),
+            ("var/lib", None),
+            ("var/lib/dpkg", Some(false)),
+        ] {
+            assert_eq!(some.has_all_of(Path::new(dir)), all, "{dir}");
+        }
         assert!(some.may_have(Path::new("var")) && !some.has(Path::new("var/x")));
         for bad in ["usr", "/usr/../etc"] {
             assert!(paths(&[bad], &[]).is_err(), "{bad}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +71,15 @@ impl Scan<'_> {
     }
 }
 
+/// A directory, and what holds for all files in it.
+struct Here<'a> {
+    dir: &'a OwnedFd,
+    path: &'a Path,
+    /// As [`Paths::has_all_of`].
+    takes_part: Option<bool>,
+    has_conffiles: bool,
+}
+
 struct Run<'a> {
     scan: &'a Scan<'a>,
     conffiles: BTreeSet<PathBuf>,
@@ -83,31 +93,48 @@ impl Run<'_> {
         let Ok(names) = tree::names(dir) else {
             return Ok(());
         };
+        let here = Here {
+            dir,
+            path,
+            takes_part: self.scan.paths.has_all_of(path),
+            has_conffiles: self
+                .conffiles
+                .range::<Path, _>((Bound::Excluded(path), Bound::Unbounded))
+                .next()
+                .is_some_and(|first| first.starts_with(path)),
+        };
         for name in names {
             let name = as_path(&name);
-            let path = path.join(name);
             let Ok(stat) = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
                 continue;
             };
             match type_of(&stat) {
-                // Deeper than any package goes.
-                SFlag::S_IFDIR if depth < DEPTH && self.scan.paths.may_have(&path) => {
-                    if let Ok(child) = sys::open::child_dir(dir, name) {
+                SFlag::S_IFDIR => {
+                    let path = path.join(name);
+                    // Deeper than any package goes.
+                    if depth < DEPTH
+                        && self.scan.paths.may_have(&path)
+                        && let Ok(child) = sys::open::child_dir(dir, name)
+                    {
                         self.dir(&child, &path, depth + 1)?;
                     }
                 }
-                SFlag::S_IFREG => self.file(dir, name, path, &stat),
+                SFlag::S_IFREG if stat.st_size >= self.scan.least && is_dense(&stat) => {
+                    self.file(&here, name, &stat);
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, dir: &OwnedFd, name: &Path, path: PathBuf, stat: &FileStat) {
-        let is_wanted = stat.st_size >= self.scan.least
-            && is_dense(stat)
-            && self.scan.paths.has(&path)
-            && !self.conffiles.contains(&path);
+    fn file(&mut self, here: &Here<'_>, name: &Path, stat: &FileStat) {
+        if here.takes_part == Some(false) {
+            return;
+        }
+        let path = here.path.join(name);
+        let is_wanted = here.takes_part.unwrap_or_else(|| self.scan.paths.has(&path))
+            && !(here.has_conffiles && self.conffiles.contains(&path));
         if !is_wanted {
             return;
         }
@@ -115,7 +142,7 @@ impl Run<'_> {
         let found = match self.scan.known.find(stat) {
             Some((key, is_shared)) => Some((*stat, key, is_shared)),
             // What cannot be read takes no part.
-            None => self.read(dir, name, stat).ok().flatten(),
+            None => self.read(here.dir, name, stat).ok().flatten(),
         };
         if let Some((stat, key, is_shared)) = found {
             self.found.push(Found {
