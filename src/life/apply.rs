@@ -15,7 +15,7 @@ use crate::guest::{GuestName, Spec, Volume, Xid};
 use crate::plan::{Action, Fact, Facts, Plan, Verb};
 use crate::storage::files::{self, Access};
 use crate::storage::state::{self, Applied, RecipeRef};
-use crate::storage::{Bounds, Progress, bounds, fill, ids, lock, xid};
+use crate::storage::{Bounds, Progress, bounds, fill, ids, image, lock, xid};
 use crate::sys::interrupt;
 
 /// What an apply may do, and how.
@@ -175,6 +175,16 @@ pub fn apply(
         hooks,
         watcher,
     };
+    if let Some(first) = plan.actions.first() {
+        let makes = |action: &&Action| matches!(action.verb, Verb::Create | Verb::Rebuild);
+        let made = plan
+            .actions
+            .iter()
+            .filter(makes)
+            .filter_map(|action| specs.get(&action.guest));
+        let guest = &first.guest;
+        image::foresee(&host.layout, made.copied(), &Stages { guest, watcher });
+    }
     let mut waiting: Vec<&Action> = plan.actions.iter().collect();
     let mut crew = Crew::default();
     let mut open: BTreeSet<&GuestName> = plan.actions.iter().map(|a| &a.guest).collect();
@@ -273,11 +283,7 @@ impl Work<'_> {
             Verb::Rebuild => {
                 // The new image first: when it cannot be had, nothing has happened.
                 let spec = spec()?;
-                crate::storage::image::prepare(
-                    &host.layout,
-                    crate::storage::image::Wanted::of(spec),
-                    &progress,
-                )?;
+                image::prepare(&host.layout, image::Wanted::of(spec), &progress)?;
                 progress.stage("stop");
                 stop::stop_locked(host, name, StopHow::default(), self.hooks)?;
                 destroy::destroy_locked(host, name)?;

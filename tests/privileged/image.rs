@@ -20,6 +20,7 @@ tests! {
     [Root, Mirror, HostNetwork] within 60 => a_killed_build_leaves_nothing,
     [Root, Debian, HostNetwork] within 300 => a_debian_image_is_built_once_and_copied_whole,
     [Root, Filesystem("btrfs")] => a_copy_on_btrfs_shares_its_extents,
+    [Root, Cgroup2, Bpf, Busybox, Verb("apply"), Tool("tar")] => an_archive_is_read_once_for_all_guests_of_it,
     [Root, Cgroup2, Bpf, Verb("build"), Filesystem("ext4"), Tool("python3")] => an_archive_larger_than_the_room_is_not_begun,
 }
 
@@ -162,6 +163,27 @@ write('honest.tar', ['etc/hostname'])
 ";
 
 /// A disk that is full is everybody's: what an archive itself says that it needs is asked for first.
+fn an_archive_is_read_once_for_all_guests_of_it(world: &World) {
+    let tree = world.dir.join("tree");
+    for dir in ["bin", "etc"] {
+        fs::create_dir_all(tree.join(dir)).unwrap();
+    }
+    fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
+    let archive = world.dir.join("tree.tar");
+    tool("tar", ["-cf", archive.to_str().unwrap(), "-C", tree.to_str().unwrap(), "."]).ok();
+    let guests: Vec<String> = (0..4)
+        .map(|n| {
+            let service = "services = { idle = { exec = { \"/bin/busybox\", \"sleep\", \"1000\" } } }";
+            format!("guest \"g{n}\" {{ image = \"tar:{}\", xid = {}, {service} }}\n", archive.display(), world.xid(n))
+        })
+        .collect();
+    let recipe = world.file("four.lua", &guests.concat());
+    let told = world.hostel(["apply", recipe.to_str().unwrap()]).env("HOSTEL_LOG", "debug").ok();
+    let read = format!("read `{}` to know it by its content", archive.display());
+    assert_eq!(told.stderr.matches(&read).count(), 1, "{told}");
+    world.hostel(["destroy", "--force", "g0", "g1", "g2", "g3"]).ok();
+}
+
 fn an_archive_larger_than_the_room_is_not_begun(world: &World) {
     let place = Place::at(world, world.volume_with("ext4", 32, &["-N", "512"], "loop"));
     tool("python3", ["-c", ARCHIVES]).dir(&world.dir).ok();

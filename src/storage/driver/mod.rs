@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
@@ -137,13 +138,35 @@ pub fn choose(
         }
     }
     for driver in best.iter().copied().map(of) {
-        match driver.check(layout) {
-            Ok(()) => return Ok(driver),
-            Err(err) if err.kind() == Kind::Unsupported => {}
-            Err(err) => return Err(err),
+        if is_able(layout, driver)? {
+            return Ok(driver);
         }
     }
     Ok(&dir::Dir)
+}
+
+/// Whether the file system can do it: found out once by a process and those that it forks.
+fn is_able(layout: &Layout, driver: &dyn Driver) -> Result<bool> {
+    static FOUND: Mutex<Vec<((Storage, u64), bool)>> = Mutex::new(Vec::new());
+    let root = layout.root();
+    let meta = fs::metadata(root).context(|| format!("stat `{}`", root.display()))?;
+    let what = (driver.storage(), meta.dev());
+    let found = FOUND
+        .lock()
+        .ok()
+        .and_then(|found| found.iter().find(|(other, _)| *other == what).copied());
+    if let Some((_, is_able)) = found {
+        return Ok(is_able);
+    }
+    let is_able = match driver.check(layout) {
+        Ok(()) => true,
+        Err(err) if err.kind() == Kind::Unsupported => false,
+        Err(err) => return Err(err),
+    };
+    if let Ok(mut found) = FOUND.lock() {
+        found.push((what, is_able));
+    }
+    Ok(is_able)
 }
 
 /// Makes files that nobody uses anew from `from`, kept as `storage`; `old` is how they are kept now. Whenever it is cut

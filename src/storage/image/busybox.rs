@@ -8,7 +8,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 use super::super::Progress;
-use super::{make_dir, make_root, short};
+use super::{digest, make_dir, make_root, short};
 use crate::error::{Context, Error, Kind, Result};
 
 /// Counts changes to what [`Busybox::build`] puts around the program; it is part of the key.
@@ -125,11 +125,14 @@ pub(super) fn find() -> Result<Busybox> {
 impl Busybox {
     /// Of the program's bytes, so that an upgrade on the host makes a new image.
     pub(super) fn key(&self) -> Result<String> {
-        let program = fs::read(&self.path).context(|| format!("read `{}`", self.path.display()))?;
-        let mut hash = Sha256::new();
-        hash.update([REVISION]);
-        hash.update(&program);
-        Ok(format!("busybox-{}", short(hash)))
+        let reading = || format!("read `{}`", self.path.display());
+        let file = File::open(&self.path).context(reading)?;
+        digest::once(&file, || {
+            let mut hash = Sha256::new();
+            hash.update([REVISION]);
+            digest::add(&mut hash, &file, reading)?;
+            Ok(format!("busybox-{}", short(hash)))
+        })
     }
 
     /// Makes `rootfs` in `dir`.

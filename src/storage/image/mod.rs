@@ -6,10 +6,12 @@
 mod busybox;
 mod clone;
 mod debian;
+mod digest;
 mod oci;
 mod sources;
 pub(in crate::storage) mod tar;
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -154,6 +156,33 @@ pub fn prepare(layout: &Layout, wanted: Wanted<'_>, progress: &dyn Progress) -> 
                 archive.unpack(dir, progress)
             })
         }
+    }
+}
+
+/// Finds out what several guests that are to be made need to know: what their images are that are known by their
+/// content, and what the file system can do. Processes that are forked from this one then know it too.
+pub fn foresee<'a>(layout: &Layout, specs: impl Iterator<Item = &'a Spec>, progress: &dyn Progress) {
+    let mut guests: HashMap<&Image, usize> = HashMap::new();
+    for spec in specs {
+        *guests.entry(&spec.image).or_default() += 1;
+    }
+    if guests.values().sum::<usize>() > 1 {
+        let _ = driver::choose(layout, None, driver::FOR_GUESTS, &Bounds::NONE);
+    }
+    for image in guests
+        .into_iter()
+        .filter(|(_, count)| *count > 1)
+        .map(|(image, _)| image)
+    {
+        // Whoever makes a guest of it tells what is wrong with it.
+        let _ = match image {
+            Image::Busybox => busybox::find().and_then(|found| found.key()),
+            Image::Tar(path) => {
+                progress.stage(&format!("reading {}", path.display()));
+                tar::Archive::open(path).and_then(|archive| archive.key())
+            }
+            _ => continue,
+        };
     }
 }
 

@@ -10,7 +10,6 @@ pub(in crate::storage) mod unpacker;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +18,7 @@ use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
 use self::unpacker::Unpacker;
-use super::{make_root, short};
+use super::{digest, make_root, short};
 use crate::error::{Context, Error, Kind, Result};
 use crate::storage::Progress;
 use crate::sys;
@@ -54,18 +53,11 @@ impl Archive {
 
     /// Of the file's bytes.
     pub(super) fn key(&self) -> Result<String> {
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 17];
-        let mut at = 0;
-        loop {
-            let read = self.file.read_at(&mut buffer, at).context(|| self.reading())?;
-            if read == 0 {
-                return Ok(format!("tar-{}", short(hash)));
-            }
-            sys::interrupt::check()?;
-            hash.update(&buffer[..read]);
-            at += read as u64;
-        }
+        digest::once(&self.file, || {
+            let mut hash = Sha256::new();
+            digest::add(&mut hash, &self.file, || self.reading())?;
+            Ok(format!("tar-{}", short(hash)))
+        })
     }
 
     /// Makes `rootfs` in `dir`.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::storage::Silent;
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::{MetadataExt, symlink};
 use tar::{EntryType, Header};
 
