@@ -12,7 +12,7 @@ use super::stop::StopHow;
 use super::{WAIT, build, convert, destroy, health, observe, set, start, stop, tree, volume};
 use crate::error::{Error, Kind, Result};
 use crate::guest::{GuestName, Spec, Volume, Xid};
-use crate::plan::{Action, Fact, Facts, Plan, Verb};
+use crate::plan::{Action, Fact, Facts, Options, Plan, Verb, diff};
 use crate::storage::files::{self, Access};
 use crate::storage::state::{self, Applied, RecipeRef};
 use crate::storage::{Bounds, Progress, bounds, fill, ids, image, lock, xid};
@@ -104,6 +104,13 @@ fn disk_drift(host: &Host, started: &Spec, xid: Xid) -> Result<Vec<&'static str>
         return Ok(Vec::new());
     }
     Ok(vec![if bounds.space.is_some() { "disk" } else { "inodes" }])
+}
+
+/// What is to be done, with the volumes that are made on the way.
+pub fn plan(host: &Host, specs: &[Spec], facts: &Facts, options: &Options) -> Result<Plan> {
+    let mut plan = diff(specs, facts, options)?;
+    plan.add_volumes(specs, |name| Ok(volume::create::observed(host, name)?.is_some()))?;
+    Ok(plan)
 }
 
 /// The same for who is about to change it: other commands on its guests are waited for first, also those that were

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::guest::{GuestName, Spec, Xid};
+use crate::guest::{GuestName, Spec, VolumeName, Xid};
 
 /// What is known of a guest that is on the host.
 #[derive(Debug, Clone)]
@@ -52,6 +52,9 @@ pub struct Action {
     /// What differs; empty for a guest that is new, only stopped, or to go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// The volumes that are made for it, which are not there yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeName>,
     /// The guests of this plan whose actions come first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<GuestName>,
@@ -129,6 +132,7 @@ pub fn diff(specs: &[Spec], facts: &Facts, options: &Options) -> Result<Plan> {
                 guest: spec.name.clone(),
                 verb,
                 changes,
+                volumes: Vec::new(),
                 after: Vec::new(),
             });
         }
@@ -154,11 +158,37 @@ pub fn diff(specs: &[Spec], facts: &Facts, options: &Options) -> Result<Plan> {
                 guest: name.clone(),
                 verb: Verb::Destroy,
                 changes: Vec::new(),
+                volumes: Vec::new(),
                 after,
             });
         }
     }
     Ok(Plan { actions })
+}
+
+impl Plan {
+    /// Says which volumes are made on the way, each with the first guest that declares it.
+    pub fn add_volumes(
+        &mut self,
+        specs: &[Spec],
+        is_there: impl Fn(&VolumeName) -> Result<bool>,
+    ) -> Result<()> {
+        let mut made = BTreeSet::new();
+        for action in self
+            .actions
+            .iter_mut()
+            .filter(|action| action.verb != Verb::Destroy)
+        {
+            let spec = specs.iter().find(|spec| spec.name == action.guest);
+            for name in spec.into_iter().flat_map(|spec| spec.volumes.keys()) {
+                if !made.contains(name) && !is_there(name)? {
+                    made.insert(name.clone());
+                    action.volumes.push(name.clone());
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The guests that came from this recipe and are no longer in it: what [`Options::prune`] takes away.

@@ -20,6 +20,26 @@ fn a_new_guest_is_a_change() {
 }
 
 #[test]
+fn a_new_volume_is_told_with_the_first_guest_that_declares_it() {
+    let place = Place::new();
+    let two = "for _, name in ipairs { \"one\", \"two\" } do\n  guest(name) { image = \"busybox\", volumes = { data = {} } }\nend\n";
+    let file = place.file("two.lua", two);
+    let run = place.run(&["plan", &file]);
+    assert_eq!(
+        (run.code, run.stdout.as_str(), run.stderr.as_str()),
+        (
+            2,
+            "+ create one\n    + volume data\n+ create two\n2 to create\n",
+            ""
+        )
+    );
+    let run = place.run(&["plan", &file, "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(plan["actions"][0]["volumes"], serde_json::json!(["data"]));
+    assert_eq!(plan["actions"][1].get("volumes"), None);
+}
+
+#[test]
 fn nothing_to_do() {
     let place = Place::new();
     let file = place.file("none.lua", "-- no guests\n");

@@ -12,7 +12,7 @@ use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::life::Host;
 use crate::life::apply::{self, ApplyOptions};
-use crate::plan::{Options, diff};
+use crate::plan::Options;
 
 /// Make the host what a recipe says
 ///
@@ -57,7 +57,7 @@ impl Verb for Apply {
             prune: self.prune.then(|| reference.path.to_string_lossy().into_owned()),
         };
         let facts = apply::settled_facts(&host)?;
-        let plan = diff(&evaluated.specs, &facts, &options)?;
+        let plan = apply::plan(&host, &evaluated.specs, &facts, &options)?;
         if !self.prune {
             tell_left_behind(session, &evaluated.specs, &facts, &reference.path);
         }

@@ -9,7 +9,7 @@ use crate::cli::recipe::{RecipeArgs, Secrets, tell_left_behind};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
 use crate::life::{Host, apply};
-use crate::plan::{Options, diff};
+use crate::plan::Options;
 
 /// Show what `apply` would do, and do nothing
 ///
@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     /// Also take away guests that came from this recipe and are no longer in it
     #[arg(long)]
     prune: bool,
-    /// Print JSON: `actions`, each with `guest`, `action` and its `changes`
+    /// Print JSON: `actions`, each with `guest`, `action`, its `changes` and new `volumes`
     #[arg(long)]
     json: bool,
 }
@@ -39,12 +39,13 @@ impl Verb for Plan {
         let Some(evaluated) = self.recipe.evaluate(session, Secrets::Read) else {
             return Ok(Exit::No);
         };
-        let facts = apply::facts(&Host::open()?)?;
+        let host = Host::open()?;
+        let facts = apply::facts(&host)?;
         let recipe = self.recipe.reference(&evaluated)?.path;
         let options = Options {
             prune: self.prune.then(|| recipe.to_string_lossy().into_owned()),
         };
-        let plan = diff(&evaluated.specs, &facts, &options)?;
+        let plan = apply::plan(&host, &evaluated.specs, &facts, &options)?;
         if self.json {
             session.json(&plan)?;
         } else {

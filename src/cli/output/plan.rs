@@ -14,6 +14,9 @@ pub(crate) fn text(plan: &Plan, paint: Paint) -> String {
     let mut text = String::new();
     for action in &plan.actions {
         let _ = writeln!(text, "{}", line(action, paint));
+        for volume in &action.volumes {
+            let _ = writeln!(text, "    {} volume {volume}", paint.green("+"));
+        }
         for change in &action.changes {
             let _ = writeln!(text, "    {}", detail(change, paint));
         }
@@ -99,6 +102,11 @@ mod tests {
             guest: guest.parse().unwrap(),
             verb,
             changes,
+            volumes: if verb == Verb::Create {
+                vec!["data".parse().unwrap()]
+            } else {
+                vec![]
+            },
             after: Vec::new(),
         };
         let plan = Plan {
@@ -117,7 +125,8 @@ mod tests {
         };
         assert_eq!(
             text(&plan, Paint::PLAIN),
-            "+ create web\n\
+            "+ create web\n    \
+             + volume data\n\
              ~ update db\n    \
              limits.memory 256M -> 512M (live)\n    \
              limits.swap unset -> 512M (live)\n    \

@@ -77,11 +77,8 @@ fn carry_out(recipe: &std::path::Path, options: Options) -> crate::Result<Plan> 
         inputs: options.inputs,
     };
     let host = Host::open()?;
-    let plan = plan::diff(
-        &evaluated.specs,
-        &apply::settled_facts(&host)?,
-        &plan::Options { prune: None },
-    )?;
+    let facts = apply::settled_facts(&host)?;
+    let plan = apply::plan(&host, &evaluated.specs, &facts, &plan::Options { prune: None })?;
     apply::adopt(&host, &plan, &evaluated.specs, &reference)?;
     let how = ApplyOptions {
         rebuild: options.rebuild,

@@ -126,6 +126,7 @@ impl FakeHost {
             guest: spec.name.clone(),
             verb: Verb::Create,
             changes: Vec::new(),
+            volumes: Vec::new(),
             after: Vec::new(),
         };
         self.carry_out(&action, Some(spec))
