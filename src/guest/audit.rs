@@ -4,10 +4,12 @@
 
 mod parts;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::risk::{self, Risk};
-use super::{Allow, Cap, CapSet, Context, Init, Mount, NetMode, Spec, Xid};
+use super::{Allow, Cap, CapSet, Context, GuestName, Init, Mount, NetMode, Spec, VolumeName, Xid};
 
 /// What kind of thing was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,6 +67,9 @@ pub struct Kernel {
     pub forwards: bool,
 }
 
+/// Who mounts each volume.
+pub type Sharers = BTreeMap<VolumeName, BTreeSet<GuestName>>;
+
 /// What a guest can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Powers {
@@ -111,7 +116,7 @@ pub fn powers(spec: &Spec, xid: Option<Xid>) -> Powers {
 }
 
 /// Everything that is loosened, lacking, without a bound or worth knowing; the openings first.
-pub fn audit(spec: &Spec, kernel: Kernel) -> Vec<Finding> {
+pub fn audit(spec: &Spec, kernel: Kernel, sharers: &Sharers) -> Vec<Finding> {
     let mut found = Vec::new();
     if !spec.userns {
         found.push(finding(
@@ -133,7 +138,7 @@ pub fn audit(spec: &Spec, kernel: Kernel) -> Vec<Finding> {
     parts::capabilities(spec, &mut found);
     parts::network(spec, kernel, &mut found);
     for mount in &spec.mounts {
-        parts::mount(mount, &mut found);
+        parts::mount(mount, &spec.name, sharers, &mut found);
     }
     if let Init::Own(path) = &spec.init {
         found.push(finding(

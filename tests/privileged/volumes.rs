@@ -66,7 +66,7 @@ fn two_guests_see_the_same_owners(world: &World) {
     let shown = place.ok(&["volume", "show", "data", "--json"]).stdout;
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown["users"][2], serde_json::json!({ "guest": "c", "target": "/ro", "readonly": true, "running": true }));
-    place.run(&["audit", "a"]).stdout_has("`volume:data` on `/data` is shared and writable");
+    place.run(&["audit", "a"]).stdout_has("`volume:data` on `/data` is writable, shared with b, c");
     // What the host itself has in its tree of mounts has nothing of it.
     assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains("volumes/data"));
     place.destroy(&["a", "b", "c"]);

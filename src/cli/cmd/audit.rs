@@ -13,10 +13,10 @@ use crate::cli::output::table::clean;
 use crate::cli::recipe;
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
-use crate::guest::audit::{self, Finding, Kernel, Kind, Powers};
+use crate::guest::audit::{self, Finding, Kernel, Kind, Powers, Sharers};
 use crate::guest::{GuestName, Spec, Xid};
 use crate::life::audit::{Subject, kernel, subject};
-use crate::life::{Host, observe};
+use crate::life::{Host, observe, volume};
 use crate::lua::{self, EvalOptions, Evaluated, Origins, Place, Wanted};
 use crate::{Error, Result, storage};
 
@@ -111,6 +111,13 @@ impl Audit {
             .iter()
             .map(|name| subject(&host, name))
             .collect::<Result<Vec<_>>>()?;
+        let mut sharers = Sharers::new();
+        for volume in subjects.iter().flat_map(|subject| subject.spec.mounted_volumes()) {
+            if !sharers.contains_key(volume) {
+                let users = volume::users(&host, volume)?.into_iter().map(|user| user.guest);
+                sharers.insert(volume.clone(), users.collect());
+            }
+        }
         let evaluated = places(&subjects, |path, options| lua::evaluate(path, options).ok());
         let reports = subjects.iter().map(|subject| {
             let origins = subject.recipe.as_ref().and_then(|recipe| {
@@ -122,7 +129,7 @@ impl Audit {
                     .get(subject.spec.name.as_str())
                     .filter(|_| is_applied)
             });
-            report(&subject.spec, Some(subject.xid), kernel, origins)
+            report(&subject.spec, Some(subject.xid), kernel, &sharers, origins)
         });
         Ok(reports.collect())
     }
@@ -148,13 +155,22 @@ impl Audit {
         let host = Host::open()?;
         let is_asked = |spec: &&Spec| self.guests.is_empty() || self.guests.contains(&spec.name);
         let mut reports = Vec::new();
+        let mut sharers = Sharers::new();
+        for spec in &whole.specs {
+            for volume in spec.mounted_volumes() {
+                sharers
+                    .entry(volume.clone())
+                    .or_default()
+                    .insert(spec.name.clone());
+            }
+        }
         for spec in whole.specs.iter().filter(is_asked) {
             // A guest that is there already has a number, also when its recipe leaves that open.
             let known = observe::applied(&host, &spec.name)
                 .ok()
                 .map(|applied| applied.xid);
             let origins = whole.provenance.get(spec.name.as_str());
-            reports.push(report(spec, spec.xid.or(known), kernel, origins));
+            reports.push(report(spec, spec.xid.or(known), kernel, &sharers, origins));
         }
         Ok(Some(reports))
     }
@@ -189,8 +205,14 @@ fn places(
         .collect()
 }
 
-fn report(spec: &Spec, xid: Option<Xid>, kernel: Kernel, origins: Option<&Origins>) -> Report {
-    let findings = audit::audit(spec, kernel).into_iter();
+fn report(
+    spec: &Spec,
+    xid: Option<Xid>,
+    kernel: Kernel,
+    sharers: &Sharers,
+    origins: Option<&Origins>,
+) -> Report {
+    let findings = audit::audit(spec, kernel, sharers).into_iter();
     Report {
         guest: spec.name.clone(),
         xid,

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{Finding, Kernel, Kind, caps_of, finding, of};
-use crate::guest::{Allow, Cap, CapSet, Mount, NetMode, RlimitKind, Spec, risk};
+use super::{Finding, Kernel, Kind, Sharers, caps_of, finding, of};
+use crate::guest::{Allow, Cap, CapSet, GuestName, Mount, NetMode, RlimitKind, Spec, risk};
 
 pub(super) fn words(spec: &Spec, found: &mut Vec<Finding>) {
     for word in &spec.allow {
@@ -79,20 +79,24 @@ pub(super) fn network(spec: &Spec, kernel: Kernel, found: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn mount(mount: &Mount, found: &mut Vec<Finding>) {
+pub(super) fn mount(mount: &Mount, guest: &GuestName, sharers: &Sharers, found: &mut Vec<Finding>) {
     let name = format!("`{}` on `{}`", mount.source, mount.target.display());
     let Some(source) = mount.source.path() else {
-        let how = if mount.readonly {
-            "is shared, read-only"
+        let all = mount.source.volume().and_then(|volume| sharers.get(volume));
+        let others: Vec<&str> = all
+            .into_iter()
+            .flatten()
+            .filter(|other| *other != guest)
+            .map(GuestName::as_str)
+            .collect();
+        let how = if mount.readonly { "read-only" } else { "writable" };
+        let (kind, with) = if others.is_empty() {
+            (Kind::Note, "with no other guest so far".to_owned())
         } else {
-            "is shared and writable"
+            (Kind::Loosened, format!("with {}", others.join(", ")))
         };
-        found.push(finding(
-            Kind::Loosened,
-            "mounts",
-            format!("{name} {how}"),
-            of("volumes"),
-        ));
+        let what = format!("{name} is {how}, shared {with}");
+        found.push(finding(kind, "mounts", what, of("volumes")));
         return;
     };
     let mut tell = |topic: &'static str, what: String| {

@@ -4,7 +4,7 @@ use super::*;
 
 fn audited(more: &str, kernel: Kernel) -> Vec<String> {
     let spec: Spec = serde_json::from_str(&format!(r#"{{"name":"web","image":"busybox"{more}}}"#)).unwrap();
-    let found = audit(&spec, kernel);
+    let found = audit(&spec, kernel, &Sharers::new());
     for finding in &found {
         assert!(
             !finding.opens.is_empty() && !finding.risk.is_empty(),
@@ -121,6 +121,26 @@ fn every_loosening_of_a_mount_is_told() {
         ]
     );
     assert_eq!(found(r#"{"source":"/","target":"/a","readonly":true}"#).len(), 2);
+}
+
+#[test]
+fn a_volume_is_told_with_those_that_share_it() {
+    let mount = r#","mounts":[{"source":"volume:data","target":"/a"}]"#;
+    assert_eq!(
+        limited(mount, NEW),
+        ["note mounts: `volume:data` on `/a` is writable, shared with no other guest so far"]
+    );
+    let spec: Spec =
+        serde_json::from_str(&format!(r#"{{"name":"web","image":"busybox"{LIMITED}{mount}}}"#)).unwrap();
+    let users = ["blue", "red", "web"].map(|name| name.parse().unwrap()).into();
+    let sharers = Sharers::from([("data".parse().unwrap(), users)]);
+    let found = audit(&spec, NEW, &sharers);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        found[0].what,
+        "`volume:data` on `/a` is writable, shared with blue, red"
+    );
+    assert!(found[0].kind.is_opening());
 }
 
 #[test]
