@@ -18,6 +18,9 @@ static HANDOVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostel-handov
 /// Where a guest's programs are looked up when its environment has no PATH (as Debian's `login.defs` for root).
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What to do about a file that the kernel does not know how to run.
+pub(super) const NOT_A_PROGRAM: &str = "it is neither a program for this processor nor a script with a `#!` line; one for another processor needs `arch`";
+
 /// A program with its arguments and surroundings.
 #[derive(Debug, Default)]
 pub struct Command {

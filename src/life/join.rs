@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::CloneFlags;
 
-use super::command::{self, Command};
+use super::command::{self, Command, NOT_A_PROGRAM};
 use super::exec::ExecRequest;
 use super::inside::Failure;
 use super::place::Place;
@@ -59,10 +59,10 @@ impl Joined {
         } else {
             Error::os(format!("{label}: {what}"), errno)
         };
-        Err(if errno == Errno::ENOENT {
-            err.with_kind(Kind::NotFound)
-        } else {
-            err
+        Err(match errno {
+            Errno::ENOENT => err.with_kind(Kind::NotFound),
+            Errno::ENOEXEC => err.with_hint(NOT_A_PROGRAM),
+            _ => err,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::command::Command;
+use super::command::{Command, NOT_A_PROGRAM};
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
 use super::init_config::{self, InitConfig};
@@ -217,9 +217,7 @@ fn not_run(spec: &Spec, errno: i32, what: &[u8]) -> Error {
         Errno::ENOENT => err.with_kind(Kind::NotFound).with_hint(
             "`init` is a path inside the guest; a script needs its interpreter there, a program its loader",
         ),
-        Errno::ENOEXEC => {
-            err.with_hint("it is neither a program for this processor nor a script with a `#!` line; one for another processor needs `arch`")
-        }
+        Errno::ENOEXEC => err.with_hint(NOT_A_PROGRAM),
         _ => err,
     }
 }

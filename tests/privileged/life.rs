@@ -89,6 +89,8 @@ fn exit_codes_pass_through(world: &World) {
     sh("kill -TERM $$").code(128 + 15);
     world.hostel(["exec", "web", "--", "no-such-program"]).run().code(127).stdout("");
     world.hostel(["exec", "web", "--", "/etc"]).run().code(126).stdout("");
+    world.hostel(["exec", "web", "--", "sh", "-c", "printf '\\0\\0' >/tmp/odd; chmod +x /tmp/odd"]).ok();
+    world.hostel(["exec", "web", "--", "/tmp/odd"]).run().code(126).stderr_has("ENOEXEC").stderr_has("another processor needs `arch`");
     world.hostel(["exec", "nobody", "--", "true"]).run().code(125).stdout("");
     world.hostel(["exec", "web"]).run().code(125).stdout("");
     destroy(world, "web");

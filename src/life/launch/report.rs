@@ -4,6 +4,7 @@ use nix::errno::Errno;
 
 use super::{Launch, internal};
 use crate::error::{Error, Kind};
+use crate::life::command::NOT_A_PROGRAM;
 use crate::life::inside::Failure;
 use crate::plan::Step;
 
@@ -26,6 +27,7 @@ impl Launch<'_> {
         let err = Error::os(message, errno);
         match (steps.get(index), errno) {
             (Some(Step::Exec(_)), Errno::ENOENT) => err.with_kind(Kind::NotFound),
+            (Some(Step::Exec(_)), Errno::ENOEXEC) => err.with_hint(NOT_A_PROGRAM),
             (Some(Step::Pivot), Errno::EINVAL) => err.with_hint(
                 "the host's root is an initramfs, which cannot be pivoted away from (pivot_root(2))",
             ),
