@@ -42,6 +42,7 @@ files! {
     arch,
     archive,
     backup,
+    behind,
     bpf,
     bpf_refused,
     bpf_sockets,

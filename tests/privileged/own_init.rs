@@ -150,14 +150,15 @@ fn an_own_init_has_its_cgroup_and_nothing_above(world: &World) {
     destroy(world, "web");
 }
 
-/// Of the init and of what it starts: the default set and the guest's own end, in every set but those that would hand on more.
+/// Of the init and of what it starts: the default set and the guest's own end, in every set but those that would hand on more;
+/// and a filter of system calls.
 fn an_own_init_has_the_capabilities_of_its_guest(world: &World) {
     let boot = r#"storage = "dir", init = "/sbin/init", files = { ["/etc/inittab"] =
-        "::sysinit:/bin/sh -c 'grep ^Cap /proc/1/status /proc/self/status > /caps; echo booted >> /boots'\n::respawn:/bin/sleep 1000\n" },"#;
+        "::sysinit:/bin/sh -c 'grep -E ^Cap\\|^Seccomp: /proc/1/status /proc/self/status > /caps; echo booted >> /boots'\n::respawn:/bin/sleep 1000\n" },"#;
     running(world, "web", 0, boot);
     boots(world, 1);
     let (none, own) = ("0000000000000000", "00000000a04405fb");
-    let sets = [("CapInh", none), ("CapPrm", own), ("CapEff", own), ("CapBnd", own), ("CapAmb", none)];
+    let sets = [("CapInh", none), ("CapPrm", own), ("CapEff", own), ("CapBnd", own), ("CapAmb", none), ("Seccomp", "2")];
     let of = |who: &str| sets.map(|(set, bits)| format!("/proc/{who}/status:{set}:\t{bits}\n")).concat();
     let told = std::fs::read_to_string(world.root.join("guests/web/rootfs/caps")).unwrap();
     assert_eq!(told, of("1") + &of("self"));
