@@ -10,7 +10,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => every_hidden_directory_that_the_host_has_is_covered,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_is_the_root_of_its_cgroups,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => what_hostel_keeps_is_roots_alone,
-    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("script")] => the_terminal_of_a_command_is_one_of_the_guests,
+    [Root, Cgroup2, Bpf, Verb("apply"), Busybox, Tool("script")] => the_callers_terminal_is_not_inside,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_number_that_is_no_id_of_a_guest_is_not_looked_up,
     [Root, Cgroup2, Busybox, Tool("python3")] => names_that_lead_out_of_an_archive_are_refused_by_name,
 }
@@ -44,23 +44,31 @@ fn what_hostel_keeps_is_roots_alone(world: &World) {
         let meta = entry.metadata().unwrap();
         if meta.is_dir() {
             seen += 1;
-            assert_eq!((meta.permissions().mode() & 0o7777, meta.uid()), (0o700, 0), "{:?}", entry.path());
+            assert_eq!((meta.permissions().mode() & 0o7777, meta.uid()), (0o700, 0), "{}", entry.path().display());
         }
     }
     assert!(seen >= 4, "{seen}");
     destroy(world, "web");
 }
 
-fn the_terminal_of_a_command_is_one_of_the_guests(world: &World) {
+fn the_callers_terminal_is_not_inside(world: &World) {
     running(world, "web", 0, "");
-    // The file system of the terminal and its number there: the host's, then what the command has.
-    let look = "stat -L -c '%d %t:%T' /proc/self/fd/0";
-    let line = format!("{look}; {} exec web -- {look}; true", binary().display());
-    let seen = world.within(tool("script", ["-qec", &line, "/dev/null"])).ok().stdout;
-    let seen: Vec<&str> = seen.lines().map(str::trim).collect();
-    assert_eq!(seen.len(), 2, "{seen:?}");
-    let device = |at: usize| seen[at].split(' ').next().unwrap();
-    assert_ne!(device(0), device(1), "the caller's own terminal is inside");
+    // The file system that a stream is on, and its number there: the host's, then what a command has.
+    let line = |streams: &str, fd: u32| {
+        let look = format!("stat -L -c '%d %t:%T' /proc/self/fd/{fd} >&3");
+        let inside = format!("{} exec web -- sh -c \"$LOOK\"", binary().display());
+        format!("exec 3>/seen; {look}; LOOK=\"exec 3>/seen; {look}\"; {inside} {streams}; true")
+    };
+    for (streams, fd) in [("", 0), ("| cat", 0), ("</dev/null", 1), ("</dev/null", 2), ("</dev/null >/dev/null", 2)] {
+        let here = world.dir.join("seen");
+        let line = line(streams, fd).replacen("/seen", here.to_str().unwrap(), 1);
+        world.within(tool("script", ["-qec", &line, "/dev/null"])).ok();
+        let there = world.hostel(["exec", "web", "--", "cat", "/seen"]).ok().stdout;
+        let here = fs::read_to_string(here).unwrap();
+        let device = |seen: &str| seen.split(' ').next().unwrap().to_owned();
+        assert!(!there.is_empty() && !here.is_empty());
+        assert_ne!(device(&here), device(&there), "`{streams}`: {fd} is the caller's terminal");
+    }
     destroy(world, "web");
 }
 
@@ -87,7 +95,8 @@ fn names_that_lead_out_of_an_archive_are_refused_by_name(world: &World) {
         tool("python3", ["-c", script, archive.to_str().unwrap(), name]).ok();
         let text = format!("guest \"web\" {{ image = \"tar:{}\", xid = {} }}\n", archive.display(), world.xid(0));
         let recipe = world.file("web.lua", &text);
-        world.hostel(["build", recipe.to_str().unwrap()]).run().code(1).stdout("").stderr_has(why);
+        let told = format!("`{name}` in `{}` {why}", archive.display());
+        world.hostel(["build", recipe.to_str().unwrap()]).run().code(1).stdout("").stderr_has(&told);
     }
     let is_gone = |path: &str| fs::symlink_metadata(world.dir.join(path)).is_err_and(|err| err.kind() == io::ErrorKind::NotFound);
     assert!(is_gone("b") && is_gone("../b"));
