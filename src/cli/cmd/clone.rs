@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::Parser;
 use ipnet::IpNet;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::args::{self, Address};
 use crate::cli::exit::Exit;
@@ -15,7 +15,11 @@ use crate::cli::verb::{Example, Group, Verb};
 use crate::guest::{GuestName, Hostname, Storage, Xid};
 use crate::life::clone::{self, CloneOptions};
 use crate::life::{Host, start};
+use crate::storage::files;
 use crate::{Error, Kind, Result};
+
+/// How many are made at once. They take turns at the source, and wait for the disk together.
+const AT_ONCE: usize = 4;
 
 /// Make guests like one that is there
 ///
@@ -68,8 +72,8 @@ impl Verb for Clone {
         let host = Host::open()?;
         let hooks = hooks::runner(session);
         let names = names(&self.name, self.count)?;
-        let mut made = Vec::new();
-        let exit = super::each(session, &names, |session, name| {
+        let paint = session.paint_err;
+        let clone = |name: &GuestName| {
             let at = names.iter().position(|other| other == name).unwrap_or(0);
             let addresses = self.addresses.iter().map(|address| next(address.0, at));
             let options = CloneOptions {
@@ -78,29 +82,49 @@ impl Verb for Clone {
                 addresses: addresses.collect::<Result<_>>()?,
                 storage: self.storage,
             };
-            let progress = Progress::new(session.paint_err);
+            let progress = if names.len() == 1 {
+                Progress::new(paint)
+            } else {
+                Progress::of_one_of_several(paint)
+            };
             let applied = clone::clone(&host, &self.source, name, options, &hooks, &progress)?;
             drop(progress);
             if self.start {
                 start::start(&host, name, &hooks)?;
             }
-            let storage = crate::storage::files::read(&host.layout, name)?.storage();
-            made.push(json!({ "name": name, "xid": applied.xid, "storage": storage }));
-            if self.json {
-                return Ok(());
+            Ok(Made {
+                name: name.clone(),
+                xid: applied.xid,
+                storage: files::read(&host.layout, name)?.storage(),
+            })
+        };
+        let did = if self.start {
+            "cloned and started"
+        } else {
+            "cloned"
+        };
+        let mut made = Vec::new();
+        // Most of the time of several goes into flushes, which the kernel makes one of.
+        let exit = super::each_at_once(session, &names, AT_ONCE, clone, |session, one: Made| {
+            if !self.json {
+                session.line(&format!("{did} {}", one.name))?;
             }
-            let did = if self.start {
-                "cloned and started"
-            } else {
-                "cloned"
-            };
-            session.line(&format!("{did} {name}"))
+            made.push(one);
+            Ok(())
         })?;
         if self.json {
             session.json(&made)?;
         }
         Ok(exit)
     }
+}
+
+/// A clone that was made.
+#[derive(Debug, Serialize, Deserialize)]
+struct Made {
+    name: GuestName,
+    xid: Xid,
+    storage: Storage,
 }
 
 /// `count` names from the first on: `web2`, `web3`; a name without a number at its end gets one.

@@ -52,6 +52,8 @@ pub(crate) mod unify;
 pub(crate) mod version;
 pub(crate) mod volume;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -70,15 +72,45 @@ fn each_ending<T: Serialize + DeserializeOwned>(
     end: impl Fn(&GuestName) -> Result<T>,
     line: impl Fn(&GuestName, T) -> String,
 ) -> Result<Exit> {
+    let before = match names {
+        [_] => BTreeMap::new(),
+        several => order::before(host, several)?,
+    };
+    several(session, names, &before, AT_ONCE, end, |session, name, ended| {
+        session.line(&line(name, ended))
+    })
+}
+
+/// Does something with each guest, as [`each`], but several at once.
+fn each_at_once<T: Serialize + DeserializeOwned>(
+    session: &mut Session,
+    names: &[GuestName],
+    jobs: usize,
+    act: impl Fn(&GuestName) -> Result<T>,
+    mut told: impl FnMut(&mut Session, T) -> Result<()>,
+) -> Result<Exit> {
+    several(session, names, &BTreeMap::new(), jobs, act, |session, _, done| {
+        told(session, done)
+    })
+}
+
+/// Does something with each guest, as many as `jobs` at once, each after those that `before` names for it.
+fn several<T: Serialize + DeserializeOwned>(
+    session: &mut Session,
+    names: &[GuestName],
+    before: &BTreeMap<GuestName, Vec<GuestName>>,
+    jobs: usize,
+    act: impl Fn(&GuestName) -> Result<T>,
+    mut told: impl FnMut(&mut Session, &GuestName, T) -> Result<()>,
+) -> Result<Exit> {
     if let [only] = names {
-        let ended = end(only)?;
-        session.line(&line(only, ended))?;
+        let done = act(only)?;
+        told(session, only, done)?;
         return Ok(Exit::Success);
     }
     let mut exit = Exit::Success;
-    let before = order::before(host, names)?;
-    crew::each(names, &before, AT_ONCE, end, |name, result| match result {
-        Ok(ended) => session.line(&line(name, ended)).and_then(|()| session.flush()),
+    crew::each(names, before, jobs, act, |name, result| match result {
+        Ok(done) => told(session, name, done).and_then(|()| session.flush()),
         // Told once, by who asks for the signal.
         Err(err) if err.kind() == Kind::Interrupted => Ok(()),
         Err(err) => {

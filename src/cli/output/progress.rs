@@ -60,6 +60,17 @@ impl Progress<std::io::Stderr> {
     }
 }
 
+impl Progress<std::io::Stderr> {
+    /// The same where others work beside: a line that replaces itself would be one of theirs.
+    pub(crate) fn of_one_of_several(paint: Paint) -> Self {
+        let mut progress = Self::new(paint);
+        if progress.place == Place::Terminal {
+            progress.place = Place::Lines;
+        }
+        progress
+    }
+}
+
 impl<W: Write> Progress<W> {
     fn on(to: W, paint: Paint, place: Place) -> Self {
         Self {
