@@ -27,6 +27,7 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => the_process_of_a_start_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => build_and_start_of_layers_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_layers_can_be_killed,
+    [Root, Cgroup2, Bpf, Busybox] within 900 => clones_at_once_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => clone_of_a_running_guest_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox] within 900 => convert_can_be_killed,
     [Root, Cgroup2, Bpf, Busybox, Tool("gzip")] within 900 => export_can_be_killed,
@@ -279,6 +280,30 @@ fn clone_of_layers_can_be_killed(world: &World) {
             assert_eq!(layers(world), Vec::<PathBuf>::new());
         },
     );
+}
+
+/// Its workers die with it, each where it is.
+fn clones_at_once_can_be_killed(world: &World) {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"overlay\" }}\n", world.xid(0));
+    let file = world.file("web.lua", &text);
+    let copies = ["copy1", "copy2", "copy3"];
+    let before = || {
+        world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
+        world.hostel(["stop", "web"]).ok();
+    };
+    let after = || {
+        for copy in copies {
+            let again = world.hostel(["clone", "web", copy]).run();
+            assert!(again.status == 0 || again.stderr.contains("is there already"), "{again}");
+            world.hostel(["start", copy]).ok();
+            works(world, copy);
+        }
+        world.hostel(["destroy", "--force", "web", "copy1", "copy2", "copy3"]).ok();
+        world.hostel(["gc"]).ok();
+        assert_eq!(layers(world), Vec::<PathBuf>::new());
+    };
+    let argv = ["clone", "web", "copy1", "--count", "3"];
+    Crash::new(world).each(&argv, Victim::Command, |step| step.process == "0", before, after);
 }
 
 /// Two stopped guests of layers with equal files, and a check that both have what they had.
