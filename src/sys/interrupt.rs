@@ -195,9 +195,30 @@ fn restore(signal: Signal, action: &SigAction) -> Result<()> {
 mod tests {
     use super::*;
 
-    // One test: the noted signal is one for the whole process.
+    const ALONE: &str = "HOSTEL_TEST_ALONE";
+
+    /// The noted signal is one for the whole process, and other tests ask for it: so it is a process of its own.
     #[test]
     fn the_first_signal_is_noted_and_an_ignored_one_stays_ignored() {
+        if std::env::var_os(ALONE).is_some() {
+            return noted();
+        }
+        let (_crate, module) = module_path!().split_once("::").unwrap();
+        let name = format!("{module}::the_first_signal_is_noted_and_an_ignored_one_stays_ignored");
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &name, "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && told.contains("1 passed"),
+            "{told}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn noted() {
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         restore(Signal::SIGHUP, &ignore).unwrap();
         watch().unwrap();
