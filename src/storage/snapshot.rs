@@ -124,14 +124,15 @@ pub fn create(
         files: &kept,
         is_live: source.is_running(),
     };
-    let done = driver.make(&Job {
+    let job = Job {
         layout,
         name: home.name(),
         from: &from,
         place: &made,
         bounds: &Bounds::NONE,
         progress,
-    })?;
+    };
+    let done = driver::make(driver, &job)?;
     drop(source);
     files::put(&made, &done.files)?;
     let created = now.format(&Rfc3339).unwrap_or_default();
@@ -218,7 +219,7 @@ pub fn temporary<'a>(
     let place = scratch.path().join("snapshot");
     make_dir(&place)?;
     source.keep_still(&kept, kept.storage())?;
-    let made = driver.make(&Job {
+    let job = Job {
         layout,
         name: home.name(),
         from: &From::Guest {
@@ -229,7 +230,8 @@ pub fn temporary<'a>(
         place: &place,
         bounds: &Bounds::NONE,
         progress,
-    })?;
+    };
+    let made = driver::make(driver, &job)?;
     Ok(Temporary {
         layout,
         name: home.name().to_owned(),

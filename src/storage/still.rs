@@ -109,12 +109,17 @@ impl Still {
             hold: Some(hold),
         };
         let mut word = [0];
-        match nix::unistd::read(&told, &mut word) {
-            Ok(1) if word == [1] => Ok(still),
-            _ => Err(Error::new(
-                Kind::Timeout,
-                format!("its processes did not stand still within {} s", FREEZE.as_secs()),
-            )),
+        loop {
+            match nix::unistd::read(&told, &mut word) {
+                Ok(1) if word == [1] => return Ok(still),
+                Err(nix::errno::Errno::EINTR) => crate::sys::interrupt::check()?,
+                _ => {
+                    return Err(Error::new(
+                        Kind::Timeout,
+                        format!("its processes did not stand still within {} s", FREEZE.as_secs()),
+                    ));
+                }
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::life::{recipe, running};
+use crate::life::{destroy, recipe, running};
 use crate::support::{World, eventually, tests};
 
 tests! {
@@ -14,6 +14,7 @@ tests! {
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_is_stopped_after_those_that_depend_on_it,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => a_guest_that_cannot_be_destroyed_is_named_and_the_others_go,
     [Root, Cgroup2, Bpf, Verb("apply"), Busybox] => an_interrupted_stop_of_several_leaves_those_that_did_not_stop,
+    [Root, Cgroup2, Bpf, Verb("clone"), Busybox] => interrupted_clones_leave_nothing,
 }
 
 /// A service that ends only when it is killed, after `timeout`.
@@ -83,4 +84,35 @@ fn an_interrupted_stop_of_several_leaves_those_that_did_not_stop(world: &World) 
     world.hostel(["ls", "--quiet", "--running"]).ok().stdout("deaf\nmute\n");
     world.hostel(["stop", "--kill", "--all"]).ok().stdout("killed mute\nkilled deaf\n");
     world.hostel(["destroy", "deaf", "good", "mute"]).ok();
+}
+
+/// Ctrl-C in the midst of copying a layer: of the clone nothing stays, and the source, which stood still for it, goes on.
+fn interrupted_clones_leave_nothing(world: &World) {
+    running(world, "base", 0, "storage = \"overlay\",");
+    world.hostel(["exec", "base", "--", "sh", "-c", "yes | head -c 80000000 >/big"]).ok();
+    let layers = || fs::read_dir(world.root.join("layers")).unwrap().count();
+    let alone = layers();
+    let mut interrupted = 0;
+    for count in ["1", "1", "3", "3", "3"] {
+        let address = world.address(9).to_string() + "/8";
+        let clone = world.hostel(["clone", "base", "copy1", "--count", count, "--address", &address]).spawn();
+        assert!(eventually(Duration::from_secs(10), || layers() > alone), "no layer is made");
+        clone.signal(Signal::SIGINT);
+        let ended = clone.wait();
+        if ended.status != 0 {
+            assert_eq!(ended.status, 130, "{ended}");
+            assert!(ended.stderr.contains("interrupted by SIGINT") && !ended.stderr.contains("stand still"), "{ended}");
+            interrupted += 1;
+        }
+        let listed = world.hostel(["ls", "--quiet"]).ok().stdout;
+        let clones: Vec<&str> = listed.lines().filter(|name| *name != "base").collect();
+        assert_eq!(layers(), alone + clones.len(), "{listed}");
+        for name in clones {
+            destroy(world, name);
+        }
+        world.hostel(["exec", "base", "--", "true"]).ok();
+    }
+    assert!(interrupted > 0, "each was over before");
+    assert_eq!(layers(), alone);
+    destroy(world, "base");
 }

@@ -87,6 +87,16 @@ pub struct Made {
     pub holds: Vec<Hold>,
 }
 
+/// Makes files by `driver`. Of what failed, or was interrupted, no layer stays.
+pub fn make(driver: &dyn Driver, job: &Job<'_>) -> Result<Made> {
+    driver.make(job).inspect_err(|_| {
+        if driver.storage() == Storage::Overlay {
+            // Whatever stays is unused, and the next sweep takes it.
+            let _ = layer::sweep(job.layout);
+        }
+    })
+}
+
 /// The driver of that word.
 pub fn of(storage: Storage) -> &'static dyn Driver {
     match storage {
@@ -208,14 +218,15 @@ pub fn replace_changed(
     let How { storage, bounds } = *how;
     let driver = able(layout, storage)?;
     let scratch = Scratch::new(layout)?;
-    let made = driver.make(&Job {
+    let job = Job {
         layout,
         name: home.name(),
         from,
         place: scratch.path(),
         bounds,
         progress,
-    })?;
+    };
+    let made = make(driver, &job)?;
     if let Err(err) = change(scratch.path(), &made.files) {
         drop(made.holds);
         drop(scratch);
