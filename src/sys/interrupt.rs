@@ -184,7 +184,7 @@ fn install(signal: Signal, handler: extern "C" fn(libc::c_int)) -> Result<SigAct
 }
 
 fn restore(signal: Signal, action: &SigAction) -> Result<()> {
-    // SAFETY: the action was in force before and is SIG_IGN: no code of ours runs.
+    // SAFETY: the action is SIG_IGN, which was in force before, or SIG_DFL in a test: no code of ours runs.
     let replaced = unsafe { sigaction(signal, action) };
     replaced
         .map(drop)
@@ -219,6 +219,11 @@ mod tests {
     }
 
     fn noted() {
+        // A job of a shell without job control ignores SIGINT, and this may be one.
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        for signal in ASKING {
+            restore(signal, &default).unwrap();
+        }
         let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
         restore(Signal::SIGHUP, &ignore).unwrap();
         watch().unwrap();
