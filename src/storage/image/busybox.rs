@@ -5,10 +5,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sha2::{Digest, Sha256};
-
 use super::super::Progress;
-use super::{digest, make_dir, make_root, short};
+use super::{digest, make_dir, make_root};
 use crate::error::{Context, Error, Kind, Result};
 
 /// Counts changes to what [`Busybox::build`] puts around the program; it is part of the key.
@@ -127,12 +125,7 @@ impl Busybox {
     pub(super) fn key(&self) -> Result<String> {
         let reading = || format!("read `{}`", self.path.display());
         let file = File::open(&self.path).context(reading)?;
-        digest::once(&file, || {
-            let mut hash = Sha256::new();
-            hash.update([REVISION]);
-            digest::add(&mut hash, &file, reading)?;
-            Ok(format!("busybox-{}", short(hash)))
-        })
+        digest::key("busybox", &[REVISION], &file, reading)
     }
 
     /// Makes `rootfs` in `dir`.

@@ -163,10 +163,12 @@ pub fn prepare(layout: &Layout, wanted: Wanted<'_>, progress: &dyn Progress) -> 
 /// content, and what the file system can do. Processes that are forked from this one then know it too.
 pub fn foresee<'a>(layout: &Layout, specs: impl Iterator<Item = &'a Spec>, progress: &dyn Progress) {
     let mut guests: HashMap<&Image, usize> = HashMap::new();
+    let mut without_wish = 0;
     for spec in specs {
         *guests.entry(&spec.image).or_default() += 1;
+        without_wish += usize::from(spec.storage.is_none());
     }
-    if guests.values().sum::<usize>() > 1 {
+    if without_wish > 1 {
         let _ = driver::choose(layout, None, driver::FOR_GUESTS, &Bounds::NONE);
     }
     for image in guests

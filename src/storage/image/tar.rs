@@ -15,10 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::unistd::Uid;
-use sha2::{Digest, Sha256};
 
 use self::unpacker::Unpacker;
-use super::{digest, make_root, short};
+use super::{digest, make_root};
 use crate::error::{Context, Error, Kind, Result};
 use crate::storage::Progress;
 use crate::sys;
@@ -53,11 +52,7 @@ impl Archive {
 
     /// Of the file's bytes.
     pub(super) fn key(&self) -> Result<String> {
-        digest::once(&self.file, || {
-            let mut hash = Sha256::new();
-            digest::add(&mut hash, &self.file, || self.reading())?;
-            Ok(format!("tar-{}", short(hash)))
-        })
+        digest::key("tar", &[], &self.file, || self.reading())
     }
 
     /// Makes `rootfs` in `dir`.

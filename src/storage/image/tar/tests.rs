@@ -3,8 +3,7 @@
 use super::*;
 use crate::storage::Silent;
 use std::fs;
-use std::os::unix::fs::FileExt as _;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt, symlink};
 use tar::{EntryType, Header};
 
 struct Maker {
