@@ -124,15 +124,14 @@ pub fn create(
         files: &kept,
         is_live: source.is_running(),
     };
-    let job = Job {
+    let done = driver.make(&Job {
         layout,
         name: home.name(),
         from: &from,
         place: &made,
         bounds: &Bounds::NONE,
         progress,
-    };
-    let done = driver::make(driver, &job)?;
+    })?;
     drop(source);
     files::put(&made, &done.files)?;
     let created = now.format(&Rfc3339).unwrap_or_default();
@@ -219,7 +218,7 @@ pub fn temporary<'a>(
     let place = scratch.path().join("snapshot");
     make_dir(&place)?;
     source.keep_still(&kept, kept.storage())?;
-    let job = Job {
+    let made = driver.make(&Job {
         layout,
         name: home.name(),
         from: &From::Guest {
@@ -230,8 +229,7 @@ pub fn temporary<'a>(
         place: &place,
         bounds: &Bounds::NONE,
         progress,
-    };
-    let made = driver::make(driver, &job)?;
+    })?;
     Ok(Temporary {
         layout,
         name: home.name().to_owned(),

@@ -166,15 +166,14 @@ fn make(
     let scratch = Scratch::new(layout)?;
     let place = scratch.path().join(name.as_str());
     make_private(&place)?;
-    let job = Job {
+    let made = driver.make(&Job {
         layout,
         name: name.as_str(),
         from,
         place: &place,
         bounds: &bounds,
         progress,
-    };
-    let made = driver::make(driver, &job)?;
+    })?;
     files::put(&place, &made.files)?;
     state::put(&place.join("volume.json"), &text(&kept)?)?;
     let opened = File::open(&place).context(|| format!("open `{}`", place.display()))?;

@@ -32,7 +32,7 @@ pub trait Driver: Sync {
     /// Refuses, by name, a file system that cannot do it.
     fn check(&self, layout: &Layout) -> Result<()>;
 
-    /// Makes new files in [`Job::place`], and wherever else the driver keeps some.
+    /// Makes new files in [`Job::place`], and wherever else the driver keeps some: there nothing stays of what failed.
     fn make(&self, job: &Job<'_>) -> Result<Made>;
 }
 
@@ -85,16 +85,6 @@ pub struct Made {
     pub devices_skipped: u64,
     /// Layers and images that stay until the guest refers to them.
     pub holds: Vec<Hold>,
-}
-
-/// Makes files by `driver`. Of what failed, or was interrupted, no layer stays.
-pub fn make(driver: &dyn Driver, job: &Job<'_>) -> Result<Made> {
-    driver.make(job).inspect_err(|_| {
-        if driver.storage() == Storage::Overlay {
-            // Whatever stays is unused, and the next sweep takes it.
-            let _ = layer::sweep(job.layout);
-        }
-    })
 }
 
 /// The driver of that word.
@@ -218,15 +208,14 @@ pub fn replace_changed(
     let How { storage, bounds } = *how;
     let driver = able(layout, storage)?;
     let scratch = Scratch::new(layout)?;
-    let job = Job {
+    let made = driver.make(&Job {
         layout,
         name: home.name(),
         from,
         place: scratch.path(),
         bounds,
         progress,
-    };
-    let made = make(driver, &job)?;
+    })?;
     if let Err(err) = change(scratch.path(), &made.files) {
         drop(made.holds);
         drop(scratch);

@@ -56,7 +56,7 @@ impl Driver for Overlay {
     }
 
     fn make(&self, job: &Job<'_>) -> Result<Made> {
-        match job.from {
+        let made = match job.from {
             From::Image { key, .. } => {
                 over(job, vec![Below::Image((*key).to_owned())], Vec::new(), job.bounds)
             }
@@ -65,7 +65,11 @@ impl Driver for Overlay {
                 None => copied(job),
             },
             From::Dir(_) | From::Fill(_) => copied(job),
-        }
+        };
+        made.inspect_err(|_| {
+            // Whatever stays is unused, and the next sweep takes it.
+            let _ = layer::sweep(job.layout);
+        })
     }
 }
 

@@ -241,15 +241,14 @@ pub fn install(
             path: &prepared.path,
         },
     };
-    let job = driver::Job {
+    let made = driver.make(&driver::Job {
         layout,
         name: name.as_str(),
         from: &from,
         place: &place,
         bounds,
         progress,
-    };
-    let made = driver::make(driver, &job)?;
+    })?;
     // It goes on now: what follows is done to the copy.
     drop(held);
     if made.devices_skipped > 0 {
@@ -287,15 +286,14 @@ pub fn install_filled(
     let scratch = Scratch::new(layout)?;
     let place = scratch.path().join(name.as_str());
     make_dir(&place, 0o700)?;
-    let job = driver::Job {
+    let made = driver.make(&driver::Job {
         layout,
         name: name.as_str(),
         from: &From::Fill(fill),
         place: &place,
         bounds,
         progress,
-    };
-    let made = driver::make(driver, &job)?;
+    })?;
     files::put(&place, &made.files)?;
     appear(&place, &layout.guest_dir(name))
 }
