@@ -70,6 +70,18 @@ pub struct Kernel {
 /// Who mounts each volume.
 pub type Sharers = BTreeMap<VolumeName, BTreeSet<GuestName>>;
 
+/// Who of these mounts each volume.
+pub fn sharers<'a>(specs: impl IntoIterator<Item = &'a Spec>) -> Sharers {
+    let mut found = Sharers::new();
+    for spec in specs {
+        for volume in spec.mounted_volumes() {
+            let guests = found.entry(volume.clone()).or_default();
+            guests.insert(spec.name.clone());
+        }
+    }
+    found
+}
+
 /// What a guest can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Powers {

@@ -15,7 +15,7 @@ use crate::guest::{GuestName, Spec, Volume, Xid};
 use crate::plan::{Action, Fact, Facts, Options, Plan, Verb, diff};
 use crate::storage::files::{self, Access};
 use crate::storage::state::{self, Applied, RecipeRef};
-use crate::storage::{Bounds, Progress, bounds, fill, ids, image, lock, xid};
+use crate::storage::{self, Bounds, Progress, bounds, fill, ids, image, lock, xid};
 use crate::sys::interrupt;
 
 /// What an apply may do, and how.
@@ -109,7 +109,9 @@ fn disk_drift(host: &Host, started: &Spec, xid: Xid) -> Result<Vec<&'static str>
 /// What is to be done, with the volumes that are made on the way.
 pub fn plan(host: &Host, specs: &[Spec], facts: &Facts, options: &Options) -> Result<Plan> {
     let mut plan = diff(specs, facts, options)?;
-    plan.add_volumes(specs, |name| Ok(volume::create::observed(host, name)?.is_some()))?;
+    plan.add_volumes(specs, |name| {
+        Ok(storage::volume::read(&host.layout, name)?.is_some())
+    })?;
     Ok(plan)
 }
 

@@ -173,16 +173,17 @@ impl Plan {
         specs: &[Spec],
         is_there: impl Fn(&VolumeName) -> Result<bool>,
     ) -> Result<()> {
-        let mut made = BTreeSet::new();
-        for action in self
-            .actions
-            .iter_mut()
-            .filter(|action| action.verb != Verb::Destroy)
-        {
-            let spec = specs.iter().find(|spec| spec.name == action.guest);
-            for name in spec.into_iter().flat_map(|spec| spec.volumes.keys()) {
-                if !made.contains(name) && !is_there(name)? {
-                    made.insert(name.clone());
+        let declared = specs.iter().filter(|spec| !spec.volumes.is_empty());
+        let declared: BTreeMap<&GuestName, &Spec> = declared.map(|spec| (&spec.name, spec)).collect();
+        let mut seen = BTreeSet::new();
+        // Whoever is to go is in no recipe.
+        for action in &mut self.actions {
+            let volumes = declared
+                .get(&action.guest)
+                .into_iter()
+                .flat_map(|spec| spec.volumes.keys());
+            for name in volumes {
+                if seen.insert(name) && !is_there(name)? {
                     action.volumes.push(name.clone());
                 }
             }

@@ -111,13 +111,12 @@ impl Audit {
             .iter()
             .map(|name| subject(&host, name))
             .collect::<Result<Vec<_>>>()?;
-        let mut sharers = Sharers::new();
-        for volume in subjects.iter().flat_map(|subject| subject.spec.mounted_volumes()) {
-            if !sharers.contains_key(volume) {
-                let users = volume::users(&host, volume)?.into_iter().map(|user| user.guest);
-                sharers.insert(volume.clone(), users.collect());
-            }
-        }
+        let has_volumes = |subject: &Subject| !subject.spec.mounted_volumes().is_empty();
+        let sharers = if subjects.iter().any(has_volumes) {
+            volume::sharers(&host)?
+        } else {
+            Sharers::new()
+        };
         let evaluated = places(&subjects, |path, options| lua::evaluate(path, options).ok());
         let reports = subjects.iter().map(|subject| {
             let origins = subject.recipe.as_ref().and_then(|recipe| {
@@ -155,15 +154,7 @@ impl Audit {
         let host = Host::open()?;
         let is_asked = |spec: &&Spec| self.guests.is_empty() || self.guests.contains(&spec.name);
         let mut reports = Vec::new();
-        let mut sharers = Sharers::new();
-        for spec in &whole.specs {
-            for volume in spec.mounted_volumes() {
-                sharers
-                    .entry(volume.clone())
-                    .or_default()
-                    .insert(spec.name.clone());
-            }
-        }
+        let sharers = audit::sharers(&whole.specs);
         for spec in whole.specs.iter().filter(is_asked) {
             // A guest that is there already has a number, also when its recipe leaves that open.
             let known = observe::applied(&host, &spec.name)

@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::host::Host;
 use super::{WAIT, observe};
 use crate::error::{Error, Kind, Result};
+use crate::guest::audit::{self, Sharers};
 use crate::guest::{GuestName, Spec, Storage, VolumeName};
 use crate::storage::bounds::{self, Usage};
 use crate::storage::lock::{self, GuestLock, Use, Wait};
@@ -104,6 +105,18 @@ struct Guest {
 }
 
 impl Guest {
+    /// What it runs with, if it does. Without a record of its start (hostel was killed between the two) that is what was
+    /// applied.
+    fn runs_with(&self) -> Option<&Spec> {
+        let started = self.applied.started.as_ref().unwrap_or(&self.applied.spec);
+        self.is_running.then_some(started)
+    }
+
+    /// What it runs with, and what it was told last.
+    fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.runs_with().into_iter().chain([&self.applied.spec])
+    }
+
     /// Its mounts of the volume: what it was told last, and what it has until it is started anew.
     fn uses(&self, name: &VolumeName) -> Vec<User> {
         let of = |spec: &Spec, running| -> Vec<User> {
@@ -118,13 +131,7 @@ impl Guest {
                 })
                 .collect()
         };
-        // Without a record of its start (hostel was killed between the two) it runs with what was applied.
-        let started = self.applied.started.as_ref().unwrap_or(&self.applied.spec);
-        let now = if self.is_running {
-            of(started, true)
-        } else {
-            Vec::new()
-        };
+        let now = self.runs_with().map_or_else(Vec::new, |spec| of(spec, true));
         let later = of(&self.applied.spec, false);
         let is_now = |user: &User| now.iter().any(|other| other.target == user.target);
         let later: Vec<User> = later.into_iter().filter(|user| !is_now(user)).collect();
@@ -155,6 +162,12 @@ fn guests(host: &Host) -> Result<Vec<Guest>> {
 /// Who mounts the volume, or would.
 pub fn users(host: &Host, name: &VolumeName) -> Result<Vec<User>> {
     Ok(guests(host)?.iter().flat_map(|guest| guest.uses(name)).collect())
+}
+
+/// Who mounts each volume, or would.
+pub fn sharers(host: &Host) -> Result<Sharers> {
+    let guests = guests(host)?;
+    Ok(audit::sharers(guests.iter().flat_map(Guest::specs)))
 }
 
 /// Who has it mounted now, each once.
