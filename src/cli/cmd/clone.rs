@@ -1,5 +1,6 @@
 //! `hostel clone SOURCE NAME`
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use clap::Parser;
@@ -105,13 +106,20 @@ impl Verb for Clone {
         };
         let mut made = Vec::new();
         // Most of the time of several goes into flushes, which the kernel makes one of.
-        let exit = super::each_at_once(session, &names, AT_ONCE, clone, |session, one: Made| {
-            if !self.json {
-                session.line(&format!("{did} {}", one.name))?;
-            }
-            made.push(one);
-            Ok(())
-        })?;
+        let exit = super::each_at_once(
+            session,
+            &names,
+            &BTreeMap::new(),
+            AT_ONCE,
+            clone,
+            |session, _, one: Made| {
+                if !self.json {
+                    session.line(&format!("{did} {}", one.name))?;
+                }
+                made.push(one);
+                Ok(())
+            },
+        )?;
         if self.json {
             session.json(&made)?;
         }

@@ -74,28 +74,15 @@ fn each_ending<T: Serialize + DeserializeOwned>(
 ) -> Result<Exit> {
     let before = match names {
         [_] => BTreeMap::new(),
-        several => order::before(host, several)?,
+        _ => order::before(host, names)?,
     };
-    several(session, names, &before, AT_ONCE, end, |session, name, ended| {
+    each_at_once(session, names, &before, AT_ONCE, end, |session, name, ended| {
         session.line(&line(name, ended))
     })
 }
 
-/// Does something with each guest, as [`each`], but several at once.
+/// Does something with each guest, as [`each`], but as many as `jobs` at once, each after those that `before` names for it.
 fn each_at_once<T: Serialize + DeserializeOwned>(
-    session: &mut Session,
-    names: &[GuestName],
-    jobs: usize,
-    act: impl Fn(&GuestName) -> Result<T>,
-    mut told: impl FnMut(&mut Session, T) -> Result<()>,
-) -> Result<Exit> {
-    several(session, names, &BTreeMap::new(), jobs, act, |session, _, done| {
-        told(session, done)
-    })
-}
-
-/// Does something with each guest, as many as `jobs` at once, each after those that `before` names for it.
-fn several<T: Serialize + DeserializeOwned>(
     session: &mut Session,
     names: &[GuestName],
     before: &BTreeMap<GuestName, Vec<GuestName>>,

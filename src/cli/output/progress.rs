@@ -58,9 +58,7 @@ impl Progress<std::io::Stderr> {
         };
         Self::on(to, paint, place)
     }
-}
 
-impl Progress<std::io::Stderr> {
     /// The same where others work beside: a line that replaces itself would be one of theirs.
     pub(crate) fn of_one_of_several(paint: Paint) -> Self {
         let mut progress = Self::new(paint);
