@@ -7,6 +7,10 @@
 use std::fmt;
 use std::io;
 
+mod report;
+
+pub use report::Report;
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

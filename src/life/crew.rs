@@ -10,10 +10,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sched::CloneFlags;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Report, Result};
 use crate::guest::GuestName;
 use crate::sys::{clone, interrupt, pidfd};
 
@@ -28,36 +28,6 @@ struct Worker {
     report: OwnedFd,
     /// Whether the signal that asked us to end has been passed on to it.
     is_told: bool,
-}
-
-/// An error on its way from a worker.
-#[derive(Serialize, Deserialize)]
-struct Report {
-    kind: String,
-    message: String,
-    hint: Option<String>,
-    also: Vec<String>,
-}
-
-impl Report {
-    fn of(err: &Error) -> Self {
-        Self {
-            kind: err.kind().as_str().to_owned(),
-            message: err.to_string(),
-            hint: err.hint().map(str::to_owned),
-            also: err.also().iter().map(ToString::to_string).collect(),
-        }
-    }
-
-    fn into_error(self) -> Error {
-        let kind = Kind::from_word(&self.kind).unwrap_or(Kind::Internal);
-        let also = self.also.into_iter().map(|also| Error::new(Kind::System, also));
-        let err = also.fold(Error::new(kind, self.message), Error::and_also);
-        match self.hint {
-            Some(hint) => err.with_hint(hint),
-            None => err,
-        }
-    }
 }
 
 impl Crew {

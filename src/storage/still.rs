@@ -3,17 +3,22 @@
 //! A copy of files that are being written is the state of no instant: a database in it may not start. So a guest that
 //! runs is held still while it is copied, by the freezer of its cgroup. A snapshot needs it not.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
 
 use super::files::Files;
 use super::{Layout, xid};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Report, Result};
 use crate::guest::{GuestName, Storage};
 use crate::sys::cgroup::{Group, Host, Root};
-use crate::sys::{clone, file, pidfd};
+use crate::sys::{clone, file, interrupt, pidfd};
 
 /// A process in uninterruptible sleep freezes when it wakes.
 const FREEZE: Duration = Duration::from_secs(10);
@@ -92,14 +97,18 @@ impl Still {
         let (wait, hold) = file::pipe()?;
         let (told, tell) = file::pipe()?;
         let child = clone::spawn(CloneFlags::empty(), None, || {
-            // Ctrl-C is for hostel: this one ends when hostel has.
+            // Ctrl-C is for hostel: this one ends when hostel has. Also the one that came just before.
             let _ = nix::unistd::setsid();
+            interrupt::forget();
             let _ = nix::unistd::close(hold.as_raw_fd());
             let frozen = group.freeze(Instant::now() + FREEZE);
-            let _ = nix::unistd::write(&tell, &[u8::from(frozen.is_ok())]);
-            if frozen.is_ok() {
+            let is_frozen = frozen.is_ok();
+            let said = serde_json::to_vec(&frozen.map_err(|err| Report::of(&err))).unwrap_or_default();
+            let _ = nix::unistd::write(&tell, &said);
+            let _ = nix::unistd::close(tell.as_raw_fd());
+            if is_frozen {
                 // End of file, or anything else but an interruption.
-                while nix::unistd::read(&wait, &mut [0]) == Err(nix::errno::Errno::EINTR) {}
+                while nix::unistd::read(&wait, &mut [0]) == Err(Errno::EINTR) {}
             }
             i32::from(group.thaw(Instant::now() + FREEZE).is_err())
         })?;
@@ -108,18 +117,34 @@ impl Still {
             child,
             hold: Some(hold),
         };
-        let mut word = [0];
-        loop {
-            match nix::unistd::read(&told, &mut word) {
-                Ok(1) if word == [1] => return Ok(still),
-                Err(nix::errno::Errno::EINTR) => crate::sys::interrupt::check()?,
-                _ => {
-                    return Err(Error::new(
-                        Kind::Timeout,
-                        format!("its processes did not stand still within {} s", FREEZE.as_secs()),
-                    ));
-                }
+        match Self::said(told) {
+            Ok(()) => Ok(still),
+            Err(err) => {
+                // It may wait for them yet; where it has said why not, it is gone.
+                let _ = pidfd::signal(&still.child.pidfd, Signal::SIGTERM as i32);
+                Err(err)
             }
+        }
+    }
+
+    /// What the process has to say of the freezing.
+    fn said(told: OwnedFd) -> Result<()> {
+        while let Err(errno) = interrupt::poll(&mut [PollFd::new(told.as_fd(), PollFlags::POLLIN)], None) {
+            interrupt::check()?;
+            if errno != Errno::EINTR {
+                return Err(Error::os("wait until its processes stand", errno));
+            }
+        }
+        let mut said = Vec::new();
+        File::from(told)
+            .read_to_end(&mut said)
+            .context(|| "read how its processes stand")?;
+        match serde_json::from_slice::<Result<(), Report>>(&said) {
+            Ok(result) => result.map_err(Report::into_error),
+            Err(_) => Err(Error::new(
+                Kind::System,
+                "the process that was to freeze it was killed",
+            )),
         }
     }
 }
