@@ -10,9 +10,8 @@ use crate::storage::{Home, snapshot};
 
 /// Takes a guest away for good. One that runs is refused.
 pub fn destroy(host: &Host, name: &GuestName) -> Result<()> {
-    let lock = super::lock(host, name)?;
-    destroy_locked(host, name)?;
-    lock.remove(&host.layout, name)
+    let _lock = super::lock(host, name)?;
+    destroy_locked(host, name)
 }
 
 /// The same for a caller that holds the guest's lock.

@@ -78,7 +78,7 @@ pub fn sweep(host: &Host) -> Result<Vec<Swept>> {
     Ok(swept)
 }
 
-/// Numbers and locks of guests that are not there: what a build that was killed had taken before it made files.
+/// Numbers of guests that are not there, and their locks, which go when they are given up: what a build that was killed had taken before it made files.
 fn sweep_names(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
     let names = |dir: std::path::PathBuf, is_link: bool| -> Vec<GuestName> {
         let Ok(entries) = std::fs::read_dir(dir) else {
@@ -98,7 +98,7 @@ fn sweep_names(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
     all.sort();
     all.dedup();
     for name in all {
-        let lock = match lock::acquire(&host.layout, &name, Wait::No) {
+        let _lock = match lock::acquire(&host.layout, &name, Wait::No) {
             Ok(lock) => lock,
             Err(err) if err.kind() == Kind::Busy => continue,
             Err(err) => return Err(err),
@@ -108,7 +108,6 @@ fn sweep_names(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
                 note(format!("context id {number} of `{name}`, which is not there"));
             }
             xid::release(&host.layout, &name)?;
-            lock.remove(&host.layout, &name)?;
         }
     }
     Ok(())
@@ -143,11 +142,8 @@ fn sweep_volumes(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
         name.to_str()?.strip_prefix("volume:")?.parse().ok()
     });
     for name in names.collect::<Vec<VolumeName>>() {
-        if let Some(lock) = attempt(&name)?
-            && volume::read(layout, &name)?.is_none()
-        {
-            lock.remove_volume(layout, &name)?;
-        }
+        // Given up, it takes its file away where there is no such volume.
+        drop(attempt(&name)?);
     }
     Ok(())
 }
@@ -165,14 +161,13 @@ fn sweep_builds(host: &Host, note: &mut dyn FnMut(String)) -> Result<()> {
         else {
             continue;
         };
-        let lock = match lock::acquire(&host.layout, &name, Wait::No) {
+        let _lock = match lock::acquire(&host.layout, &name, Wait::No) {
             Ok(lock) => lock,
             Err(err) if err.kind() == Kind::Busy => continue,
             Err(err) => return Err(err),
         };
         if state::read(&host.layout, &name)?.is_none() {
             super::build::undo(host, &name)?;
-            lock.remove(&host.layout, &name)?;
             note(format!("unfinished guest `{name}`"));
         } else if driver::finish(
             &host.layout,

@@ -4,9 +4,9 @@
 //! The descriptor is close-on-exec: neither a guest's init nor a hook keeps the lock by inheriting it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -31,8 +31,70 @@ const SILENT: Duration = Duration::from_secs(1);
 
 /// The right to change one guest, or one volume. Dropping it, or dying, gives it up.
 #[derive(Debug)]
-pub struct GuestLock {
-    file: Flock<File>,
+pub struct GuestLock(#[expect(dead_code, reason = "kept for its drop")] Held);
+
+/// The right to use a volume as it is: several have it at once, and nobody changes it meanwhile.
+#[derive(Debug)]
+pub struct Use(#[expect(dead_code, reason = "kept for its drop")] Held);
+
+/// What a lock is for: its file, what is locked by it, and its name.
+struct Place {
+    file: PathBuf,
+    home: PathBuf,
+    name: String,
+}
+
+/// A lock. Where there is nothing to lock when it is given up (it was not made, or is gone), its file goes too.
+#[derive(Debug)]
+struct Held {
+    lock: Flock<File>,
+    file: PathBuf,
+    home: PathBuf,
+}
+
+impl Place {
+    fn of_guest(layout: &Layout, name: &GuestName) -> Self {
+        Self {
+            file: layout.lock(name),
+            home: layout.guest_dir(name),
+            name: name.to_string(),
+        }
+    }
+
+    fn of_volume(layout: &Layout, name: &VolumeName) -> Self {
+        Self {
+            file: layout.volume_lock(name),
+            home: layout.volume_dir(name),
+            name: name.to_string(),
+        }
+    }
+
+    fn hold(self, how: FlockArg, wait: Wait, tell: &mut dyn FnMut(&str)) -> Result<Held> {
+        let lock = once_free(&self.file, &self.name, wait, tell, || {
+            try_lock_as(&self.file, how)
+        })?;
+        tracing::debug!("holds the lock `{}`", self.file.display());
+        Ok(Held {
+            lock,
+            file: self.file,
+            home: self.home,
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let is_gone = fs::symlink_metadata(&self.home).is_err_and(|err| err.kind() == ErrorKind::NotFound);
+        // Others who have the file open notice that it is no longer the one in the directory, and start over; who
+        // shares it does not, and keeps it.
+        if is_gone
+            && self.lock.relock(FlockArg::LockExclusiveNonblock).is_ok()
+            && is_there(&self.lock, &self.file).unwrap_or(false)
+        {
+            // Whatever stays is taken away by `gc`.
+            let _ = fs::remove_file(&self.file);
+        }
+    }
 }
 
 /// Locks the guest.
@@ -47,36 +109,20 @@ pub fn acquire_telling(
     wait: Wait,
     tell: &mut dyn FnMut(&str),
 ) -> Result<GuestLock> {
-    exclusive(&layout.lock(name), name.as_str(), wait, tell)
+    GuestLock::hold(Place::of_guest(layout, name), wait, tell)
 }
 
 /// Locks a volume, to change it. Whoever holds locks of guests too has taken those first, in the order of their names.
 pub fn acquire_volume(layout: &Layout, name: &VolumeName, wait: Wait) -> Result<GuestLock> {
-    exclusive(&layout.volume_lock(name), name.as_str(), wait, &mut |_| {})
-}
-
-fn exclusive(path: &Path, name: &str, wait: Wait, tell: &mut dyn FnMut(&str)) -> Result<GuestLock> {
-    let file = once_free(path, name, wait, tell, || try_lock(path))?;
-    let mut lock = GuestLock { file };
-    tracing::debug!("holds the lock `{}`", path.display());
-    lock.sign(path)?;
-    Ok(lock)
-}
-
-/// The right to use a volume as it is: several have it at once, and nobody changes it meanwhile.
-#[derive(Debug)]
-pub struct Use {
-    _file: Flock<File>,
+    GuestLock::hold(Place::of_volume(layout, name), wait, &mut |_| {})
 }
 
 /// Keeps a volume from being changed.
 pub fn use_volume(layout: &Layout, name: &VolumeName, wait: Wait) -> Result<Use> {
-    let path = layout.volume_lock(name);
-    let how = FlockArg::LockSharedNonblock;
-    let file = once_free(&path, name.as_str(), wait, &mut |_| {}, || {
-        try_lock_as(&path, how)
-    })?;
-    Ok(Use { _file: file })
+    let place = Place::of_volume(layout, name);
+    place
+        .hold(FlockArg::LockSharedNonblock, wait, &mut |_| {})
+        .map(Use)
 }
 
 /// Asks `attempt` until it has something, for as long as `wait` allows.
@@ -114,11 +160,6 @@ fn once_free<T>(
     }
 }
 
-/// Whether no command works on the guest now; what was true may have changed before the caller reads it.
-pub fn is_free(layout: &Layout, name: &GuestName) -> Result<bool> {
-    Ok(try_lock(&layout.lock(name))?.is_some())
-}
-
 /// Waits until nobody works on the guest, without taking the lock for longer than to see that. A command that was
 /// killed works on until the last of its processes is gone: what it was about to start shows until then.
 pub fn settle(layout: &Layout, name: &GuestName, wait: Wait) -> Result<()> {
@@ -131,7 +172,7 @@ pub fn settle(layout: &Layout, name: &GuestName, wait: Wait) -> Result<()> {
             .open(&path)
         {
             Ok(file) => file,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Some(())),
+            Err(err) if err.kind() == ErrorKind::NotFound => return Ok(Some(())),
             Err(err) => return Err(err).context(|| format!("open lock `{}`", path.display())),
         };
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
@@ -143,27 +184,22 @@ pub fn settle(layout: &Layout, name: &GuestName, wait: Wait) -> Result<()> {
 }
 
 impl GuestLock {
+    fn hold(place: Place, wait: Wait, tell: &mut dyn FnMut(&str)) -> Result<Self> {
+        let mut held = place.hold(FlockArg::LockExclusiveNonblock, wait, tell)?;
+        held.sign()?;
+        Ok(Self(held))
+    }
+}
+
+impl Held {
     /// Writes who holds it, for the error message of the others. What is in the file is never trusted for more.
-    fn sign(&mut self, path: &Path) -> Result<()> {
+    fn sign(&mut self) -> Result<()> {
         let write = |file: &mut File| {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        write(&mut self.file).context(|| format!("write `{}`", path.display()))
-    }
-
-    /// Gives the lock up and removes its file: for a guest that is gone. Others who have the file open notice
-    /// that it is no longer the one in the directory, and start over.
-    pub fn remove(self, layout: &Layout, name: &GuestName) -> Result<()> {
-        let path = layout.lock(name);
-        fs::remove_file(&path).context(|| format!("remove `{}`", path.display()))
-    }
-
-    /// The same for a volume that is gone.
-    pub fn remove_volume(self, layout: &Layout, name: &VolumeName) -> Result<()> {
-        let path = layout.volume_lock(name);
-        fs::remove_file(&path).context(|| format!("remove `{}`", path.display()))
+        write(&mut self.lock).context(|| format!("write `{}`", self.file.display()))
     }
 }
 
@@ -190,12 +226,17 @@ fn try_lock_as(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
             Err((_, errno)) => return Err(Error::os(format!("lock `{}`", path.display()), errno)),
         };
         // Its last holder may have removed it between the open and the lock; then this lock protects nothing.
-        let ours = file.metadata().context(|| format!("stat `{}`", path.display()))?;
-        let is_same = |there: fs::Metadata| there.ino() == ours.ino() && there.dev() == ours.dev();
-        if fs::symlink_metadata(path).is_ok_and(is_same) {
+        if is_there(&file, path)? {
             return Ok(Some(file));
         }
     }
+}
+
+/// Whether the open `file` is the one at `path`.
+fn is_there(file: &File, path: &Path) -> Result<bool> {
+    let ours = file.metadata().context(|| format!("stat `{}`", path.display()))?;
+    let is_same = |there: fs::Metadata| there.ino() == ours.ino() && there.dev() == ours.dev();
+    Ok(fs::symlink_metadata(path).is_ok_and(is_same))
 }
 
 fn busy(path: &Path, name: &str) -> Error {
@@ -243,7 +284,6 @@ mod tests {
         let (_dir, layout) = layout();
         let web = "web".parse().unwrap();
         let _held = acquire(&layout, &web, Wait::No).unwrap();
-        assert!(!is_free(&layout, &web).unwrap());
         let err = acquire(&layout, &web, Wait::UpTo(Span::from_millis(5))).unwrap_err();
         assert_eq!(err.kind(), Kind::Busy);
         let expected = format!("pid {} (`", std::process::id());
@@ -271,10 +311,38 @@ mod tests {
         let held = acquire(&layout, &web, Wait::No).unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| acquire(&layout, &web, Wait::UpTo(Span::from_secs(20))).unwrap());
-            held.remove(&layout, &web).unwrap();
+            fs::remove_file(layout.lock(&web)).unwrap();
+            drop(held);
             let _second = waiter.join().unwrap();
             assert!(layout.lock(&web).exists());
-            assert!(!is_free(&layout, &web).unwrap());
+            assert_eq!(acquire(&layout, &web, Wait::No).unwrap_err().kind(), Kind::Busy);
         });
+    }
+
+    #[test]
+    fn the_lock_of_what_is_not_there_leaves_no_file() {
+        let (_dir, layout) = layout();
+        let web: GuestName = "web".parse().unwrap();
+        let held = acquire(&layout, &web, Wait::No).unwrap();
+        acquire(&layout, &web, Wait::No).unwrap_err();
+        assert!(layout.lock(&web).exists());
+        drop(held);
+        assert!(!layout.lock(&web).exists());
+        fs::create_dir(layout.guest_dir(&web)).unwrap();
+        drop(acquire(&layout, &web, Wait::No).unwrap());
+        assert!(layout.lock(&web).exists());
+
+        let data: VolumeName = "data".parse().unwrap();
+        let first = use_volume(&layout, &data, Wait::No).unwrap();
+        let second = use_volume(&layout, &data, Wait::No).unwrap();
+        drop(first);
+        // Somebody has it yet.
+        assert!(layout.volume_lock(&data).exists());
+        assert_eq!(
+            acquire_volume(&layout, &data, Wait::No).unwrap_err().kind(),
+            Kind::Busy
+        );
+        drop(second);
+        assert!(!layout.volume_lock(&data).exists());
     }
 }

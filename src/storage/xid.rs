@@ -150,7 +150,7 @@ fn reclaim(layout: &Layout, gone: &GuestName, xid: Xid) -> Result<bool> {
     if fs::symlink_metadata(layout.guest_dir(gone)).is_ok() {
         return Ok(false);
     }
-    let lock = match lock::acquire(layout, gone, Wait::No) {
+    let _lock = match lock::acquire(layout, gone, Wait::No) {
         Ok(lock) => lock,
         Err(err) if err.kind() == Kind::Busy => return Ok(false),
         Err(err) => return Err(err),
@@ -159,7 +159,6 @@ fn reclaim(layout: &Layout, gone: &GuestName, xid: Xid) -> Result<bool> {
     let is_gone = fs::symlink_metadata(layout.guest_dir(gone)).is_err();
     if is_gone {
         release_one(layout, gone, xid)?;
-        lock.remove(layout, gone)?;
     }
     Ok(is_gone)
 }

@@ -184,15 +184,10 @@ fn lock(host: &Host, name: &VolumeName) -> Result<GuestLock> {
     Ok(lock)
 }
 
-/// Makes a volume, whose lock is taken; without one afterwards there is no lock either.
+/// Makes a volume, whose lock is taken.
 fn making<T>(host: &Host, name: &VolumeName, wait: Wait, act: impl FnOnce() -> Result<T>) -> Result<T> {
-    let lock = lock::acquire_volume(&host.layout, name, wait)?;
-    let result = act();
-    if result.is_err() && volume::read(&host.layout, name).is_ok_and(|kept| kept.is_none()) {
-        // Whatever stays is taken away by `gc`; what matters is told.
-        let _ = lock.remove_volume(&host.layout, name);
-    }
-    result
+    let _lock = lock::acquire_volume(&host.layout, name, wait)?;
+    act()
 }
 
 /// Refuses while a guest that runs has it mounted. The caller holds its lock, so none starts meanwhile.

@@ -8,7 +8,7 @@ use crate::storage::volume;
 
 /// Removes a volume with its snapshots. Refused while a guest has it among its mounts, whether it runs or not.
 pub fn remove(host: &Host, name: &VolumeName) -> Result<()> {
-    let lock = super::lock(host, name)?;
+    let _lock = super::lock(host, name)?;
     let users = users(host, name)?;
     if !users.is_empty() {
         let mut guests: Vec<String> = users.iter().map(|user| format!("`{}`", user.guest)).collect();
@@ -19,6 +19,5 @@ pub fn remove(host: &Host, name: &VolumeName) -> Result<()> {
         )
         .with_hint("destroy them, or apply a recipe that no longer mounts it there"));
     }
-    volume::remove(&host.layout, name)?;
-    lock.remove_volume(&host.layout, name)
+    volume::remove(&host.layout, name)
 }
