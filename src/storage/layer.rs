@@ -62,18 +62,71 @@ pub struct Hold {
     _lock: Flock<File>,
 }
 
+/// A layer that was just made, and is held. Dropped, it is taken away again, unless a list names it by then.
+#[derive(Debug)]
+pub struct New {
+    id: LayerId,
+    hold: Option<Hold>,
+    layout: Layout,
+}
+
+impl New {
+    /// Its name.
+    pub fn id(&self) -> &LayerId {
+        &self.id
+    }
+
+    /// A list names it: there is nothing to look for.
+    pub fn kept(mut self) {
+        self.hold = None;
+    }
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        if self.hold.take().is_some() {
+            // Whatever stays is unused, and the next sweep takes it.
+            if let Err(err) = remove_unused(&self.layout, [self.id.clone()]) {
+                tracing::debug!("the layer `{}` stays: {err}", self.id);
+            }
+        }
+    }
+}
+
+/// What stays as it is until a list refers to it, and what was made for that.
+#[derive(Debug, Default)]
+pub struct Holds {
+    /// What lies below. Given up first: one may be a layer that was made.
+    pub old: Vec<Hold>,
+    /// Layers that were made.
+    pub new: Vec<New>,
+}
+
+impl Holds {
+    /// A list names them. Dropped without that, what was made goes.
+    pub fn kept(self) {
+        self.new.into_iter().for_each(New::kept);
+    }
+}
+
 /// Makes an empty layer, whose root belongs to the guest's root.
-pub fn create(layout: &Layout, bounds: &Bounds) -> Result<(LayerId, Hold)> {
+pub fn create(layout: &Layout, bounds: &Bounds) -> Result<New> {
     make_dir(&layout.layers(), 0o700, true)?;
     loop {
         let id = LayerId(scratch::unique());
         let dir = id.dir(layout);
         bounds::make_dir(&dir, 0o700, bounds)?;
         // A sweeper may have come between the two lines.
-        if let Some(hold) = hold(&dir)? {
+        let held = hold(&dir).inspect_err(|_| drop(fs::remove_dir(&dir)))?;
+        if let Some(hold) = held {
+            let new = New {
+                id,
+                hold: Some(hold),
+                layout: layout.clone(),
+            };
             make_dir(&dir.join("root"), 0o755, false)?;
             make_dir(&dir.join("work"), 0o700, false)?;
-            return Ok((id, hold));
+            return Ok(new);
         }
     }
 }
@@ -118,7 +171,7 @@ fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
             Ok(lock) => break lock,
             Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
             Err((back, Errno::EINTR)) => {
-                crate::sys::interrupt::check()?;
+                crate::sys::interrupt::heed()?;
                 dir = back;
             }
             Err((_, errno)) => return Err(Error::os(format!("lock `{}`", path.display()), errno)),
@@ -168,17 +221,30 @@ pub(super) fn homes_of(layout: &Layout, name: &GuestName) -> Vec<PathBuf> {
 
 /// Removes those of `layers` that nobody uses or holds.
 pub fn remove_unused(layout: &Layout, layers: impl IntoIterator<Item = LayerId>) -> Result<Vec<LayerId>> {
+    /// As many at once as there may be descriptors for, by far; all lists are read once for them.
+    const AT_ONCE: usize = 64;
+    let layers: Vec<LayerId> = layers.into_iter().collect();
     let mut removed = Vec::new();
-    for id in layers {
-        let dir = id.dir(layout);
-        let Some(_claim) = claim(&dir)? else { continue };
-        // Looked at under the claim: who could add a reference has none without holding the layer.
-        if used(layout)?.contains(&Below::Layer(id.clone())) {
+    for some in layers.chunks(AT_ONCE) {
+        let mut claimed = Vec::new();
+        for id in some {
+            if let Some(claim) = claim(&id.dir(layout))? {
+                claimed.push((id, claim));
+            }
+        }
+        if claimed.is_empty() {
             continue;
         }
-        let scratch = scratch::Scratch::new(layout)?;
-        fs::rename(&dir, scratch.path().join("layer")).context(|| format!("remove `{}`", dir.display()))?;
-        removed.push(id);
+        // Looked at under the claims: who could add a reference has none without holding the layer.
+        let used = used(layout)?;
+        claimed.retain(|(id, _)| !used.contains(&Below::Layer((*id).clone())));
+        for (id, _claim) in claimed {
+            let dir = id.dir(layout);
+            let scratch = scratch::Scratch::new(layout)?;
+            fs::rename(&dir, scratch.path().join("layer"))
+                .context(|| format!("remove `{}`", dir.display()))?;
+            removed.push(id.clone());
+        }
     }
     Ok(removed)
 }
@@ -206,23 +272,30 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::at(dir.path().join("state"));
         layout.ensure().unwrap();
-        let (kept, hold) = create(&layout, &Bounds::NONE).unwrap();
-        let (below, other) = create(&layout, &Bounds::NONE).unwrap();
-        drop(other);
+        let layers = || fs::read_dir(layout.layers()).unwrap().count();
+        // One that nobody came to refer to goes by itself.
+        drop(create(&layout, &Bounds::NONE).unwrap());
+        assert_eq!(layers(), 0);
+        let held = create(&layout, &Bounds::NONE).unwrap();
+        let other = create(&layout, &Bounds::NONE).unwrap();
+        let (kept, below) = (held.id().clone(), other.id().clone());
+        // Of a maker that was killed.
+        other.kept();
+        assert_eq!(sweep(&layout).unwrap(), vec![below]);
+        assert_eq!(layers(), 1);
+        let other = create(&layout, &Bounds::NONE).unwrap();
+        let below = other.id().clone();
+        let web: GuestName = "web".parse().unwrap();
+        fs::create_dir(layout.guest_dir(&web)).unwrap();
         let stack = Stack {
             top: kept.clone(),
             below: vec![Below::Layer(below.clone())],
         };
-        assert_eq!(sweep(&layout).unwrap(), vec![below]);
-        let (below, other) = create(&layout, &Bounds::NONE).unwrap();
-        drop((hold, other));
-        let web: GuestName = "web".parse().unwrap();
-        fs::create_dir(layout.guest_dir(&web)).unwrap();
-        let stack = Stack {
-            below: vec![Below::Layer(below.clone())],
-            ..stack
-        };
         files::write(&layout.guest_dir(&web), &Files::Overlay(stack)).unwrap();
+        // Said or not, what a list names stays.
+        held.kept();
+        drop(other);
+        assert_eq!(layers(), 2);
         assert_eq!(sweep(&layout).unwrap(), vec![]);
         fs::remove_dir_all(layout.guest_dir(&web)).unwrap();
         let mut both = vec![kept, below];

@@ -149,7 +149,7 @@ pub fn create(
     fs::rename(&made, &place)
         .and_then(|()| File::open(&dir)?.sync_all())
         .context(|| format!("move into `{}`", place.display()))?;
-    drop(done.holds);
+    done.holds.kept();
     Ok(label)
 }
 
@@ -201,8 +201,8 @@ pub struct Temporary<'a> {
     name: String,
     place: PathBuf,
     files: Files,
-    scratch: Option<Scratch>,
-    holds: Vec<layer::Hold>,
+    _scratch: Scratch,
+    _holds: layer::Holds,
 }
 
 /// Takes a snapshot for a moment, as [`create`].
@@ -235,8 +235,8 @@ pub fn temporary<'a>(
         name: home.name().to_owned(),
         place,
         files: made.files,
-        scratch: Some(scratch),
-        holds: made.holds,
+        _scratch: scratch,
+        _holds: made.holds,
     })
 }
 
@@ -244,17 +244,6 @@ impl Temporary<'_> {
     /// Its tree, to be looked at.
     pub fn open(&self) -> Result<Inside> {
         files::open_in(self.layout, &self.place, &self.files, &self.name, Access::Read)
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        self.holds.clear();
-        drop(self.scratch.take());
-        // Whatever stays is unused, and the next sweep takes it.
-        if let Some(stack) = self.files.stack() {
-            let _ = layer::remove_unused(self.layout, stack.layers());
-        }
     }
 }
 

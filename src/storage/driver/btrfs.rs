@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use super::{Driver, From, Job, Made, copy, open, rootfs, unsupported};
 use crate::error::{Context as _, Error, Result};
 use crate::guest::Storage;
+use crate::storage::layer::Holds;
 use crate::storage::scratch::Scratch;
 use crate::storage::{Files, Layout, bounds};
 use crate::sys::btrfs;
@@ -36,7 +37,7 @@ impl Driver for Btrfs {
         let made = |devices_skipped| Made {
             files: Files::Btrfs,
             devices_skipped,
-            holds: Vec::new(),
+            holds: Holds::default(),
         };
         if let Some(of) = subvolume(job) {
             let of = open(&of)?;

@@ -3,6 +3,7 @@
 use super::{Driver, Job, Made, copy, make_root};
 use crate::Result;
 use crate::guest::Storage;
+use crate::storage::layer::Holds;
 use crate::storage::{Files, Layout};
 
 pub(super) struct Dir;
@@ -22,7 +23,7 @@ impl Driver for Dir {
         Ok(Made {
             files: Files::Dir,
             devices_skipped: copied.devices_skipped,
-            holds: Vec::new(),
+            holds: Holds::default(),
         })
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::guest::Storage;
 use crate::storage::disk_image::{self, NAME};
 use crate::storage::files::{self, Access, Files};
+use crate::storage::layer::Holds;
 use crate::storage::{Bounds, Layout};
 
 pub(super) struct Image;
@@ -23,7 +24,7 @@ impl Driver for Image {
         let made = |devices_skipped| Made {
             files: Files::Image,
             devices_skipped,
-            holds: Vec::new(),
+            holds: Holds::default(),
         };
         let source = match job.from {
             From::Guest {

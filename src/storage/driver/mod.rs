@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::files::{self, Access, Files};
-use super::layer::{self, Hold};
+use super::layer::{self, Holds};
 use super::scratch::Scratch;
 use super::{Bounds, Home, Inside, Layout, Progress, bounds, disk_image, tree};
 use crate::error::{Context, Error, Kind, Result};
@@ -83,8 +83,8 @@ pub struct Made {
     pub files: Files,
     /// What of a copy could not be taken along.
     pub devices_skipped: u64,
-    /// Layers and images that stay until the guest refers to them.
-    pub holds: Vec<Hold>,
+    /// Layers and images that stay until the guest refers to them. What was made goes again if it comes not to that.
+    pub holds: Holds,
 }
 
 /// The driver of that word.
@@ -216,15 +216,7 @@ pub fn replace_changed(
         bounds,
         progress,
     })?;
-    if let Err(err) = change(scratch.path(), &made.files) {
-        drop(made.holds);
-        drop(scratch);
-        if let Some(stack) = made.files.stack() {
-            // Whatever stays is unused, and the next sweep takes it.
-            let _ = layer::remove_unused(layout, stack.layers());
-        }
-        return Err(err);
-    }
+    change(scratch.path(), &made.files)?;
     let dir = home.dir();
     let opened = open(dir)?;
     nix::unistd::syncfs(&opened).context(|| format!("write `{}` to the disk", dir.display()))?;
@@ -241,7 +233,7 @@ pub fn replace_changed(
         }
     }
     files::write(dir, &made.files)?;
-    drop(made.holds);
+    made.holds.kept();
     finish(layout, home, &made.files)?;
     match old.stack() {
         Some(stack) => layer::remove_unused(layout, stack.layers()).map(drop),

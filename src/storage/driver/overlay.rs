@@ -12,7 +12,7 @@ use super::{Driver, From, Job, Made, copy, open, unsupported};
 use crate::error::{Context as _, Kind, Result};
 use crate::guest::{Storage, Xid};
 use crate::storage::files::{self, Below, Files, Stack};
-use crate::storage::layer::{self, Hold, LayerId};
+use crate::storage::layer::{self, Holds, LayerId};
 use crate::storage::scratch::Scratch;
 use crate::storage::{Bounds, Layout, tree};
 use crate::sys::mount::Attr;
@@ -56,29 +56,27 @@ impl Driver for Overlay {
     }
 
     fn make(&self, job: &Job<'_>) -> Result<Made> {
-        let made = match job.from {
+        match job.from {
             From::Image { key, .. } => {
-                over(job, vec![Below::Image((*key).to_owned())], Vec::new(), job.bounds)
+                let below = vec![Below::Image((*key).to_owned())];
+                over(job, below, Holds::default(), job.bounds)
             }
             From::Guest { home, files, is_live } => match files.stack() {
                 Some(stack) => self::clone(job, home, stack, *is_live),
                 None => copied(job),
             },
             From::Dir(_) | From::Fill(_) => copied(job),
-        };
-        made.inspect_err(|_| {
-            // Whatever stays is unused, and the next sweep takes it.
-            let _ = layer::sweep(job.layout);
-        })
+        }
     }
 }
 
 /// An empty layer over those.
-fn over(job: &Job<'_>, below: Vec<Below>, mut holds: Vec<Hold>, bounds: &Bounds) -> Result<Made> {
+fn over(job: &Job<'_>, below: Vec<Below>, mut holds: Holds, bounds: &Bounds) -> Result<Made> {
     // First held, then referred to.
-    holds.extend(layer::hold_all(job.layout, &below)?);
-    let (top, hold) = layer::create(job.layout, bounds)?;
-    holds.push(hold);
+    holds.old.extend(layer::hold_all(job.layout, &below)?);
+    let new = layer::create(job.layout, bounds)?;
+    let top = new.id().clone();
+    holds.new.push(new);
     let first = below.first().map(|below| below.root(job.layout));
     if let Some(first) = first {
         // The root of the merged tree is that of the topmost layer.
@@ -94,9 +92,14 @@ fn over(job: &Job<'_>, below: Vec<Below>, mut holds: Vec<Hold>, bounds: &Bounds)
 /// A copy of the whole as a layer that others can share, and an empty one over it.
 fn copied(job: &Job<'_>) -> Result<Made> {
     // What is below is not its own layer.
-    let (id, hold) = layer::create(job.layout, &Bounds::NONE)?;
+    let new = layer::create(job.layout, &Bounds::NONE)?;
+    let id = new.id().clone();
     let copied = copy(job, &id.dir(job.layout).join("root"))?;
-    let made = over(job, vec![Below::Layer(id)], vec![hold], job.bounds)?;
+    let holds = Holds {
+        old: Vec::new(),
+        new: vec![new],
+    };
+    let made = over(job, vec![Below::Layer(id)], holds, job.bounds)?;
     Ok(Made {
         devices_skipped: copied.devices_skipped,
         ..made
@@ -105,7 +108,7 @@ fn copied(job: &Job<'_>) -> Result<Made> {
 
 fn clone(job: &Job<'_>, home: &Path, stack: &Stack, is_live: bool) -> Result<Made> {
     if is_pristine(job.layout, stack)? {
-        return over(job, stack.below.clone(), Vec::new(), job.bounds);
+        return over(job, stack.below.clone(), Holds::default(), job.bounds);
     }
     if is_live || stack.is_deep() {
         return with_copied_top(job, stack);
@@ -113,17 +116,17 @@ fn clone(job: &Job<'_>, home: &Path, stack: &Stack, is_live: bool) -> Result<Mad
     // The source's new list is the one step: before it the layer is the source's, after it that of both.
     let mut below = vec![Below::Layer(stack.top.clone())];
     below.extend(stack.below.iter().cloned());
-    let hold = layer::hold_all(job.layout, &below[..1])?;
-    let made = over(job, below.clone(), hold, job.bounds)?;
+    let made = over(job, below.clone(), Holds::default(), job.bounds)?;
     let bounds = Bounds::of_dir(&stack.top.dir(job.layout))?;
-    let sources = over(job, below, Vec::new(), &bounds)?;
+    let sources = over(job, below, Holds::default(), &bounds)?;
     files::write(home, &sources.files)?;
+    sources.holds.kept();
     Ok(made)
 }
 
 /// The same layers with a copy of the topmost: whiteouts, marks and all.
 fn with_copied_top(job: &Job<'_>, stack: &Stack) -> Result<Made> {
-    let made = over(job, stack.below.clone(), Vec::new(), job.bounds)?;
+    let made = over(job, stack.below.clone(), Holds::default(), job.bounds)?;
     let Files::Overlay(copy) = &made.files else {
         return Ok(made);
     };

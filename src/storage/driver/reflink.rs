@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use super::{Driver, Job, Made, copy, make_root, unsupported};
 use crate::error::{Context as _, Error, Result};
 use crate::guest::Storage;
+use crate::storage::layer::Holds;
 use crate::storage::scratch::Scratch;
 use crate::storage::{Files, Layout};
 use crate::sys;
@@ -45,7 +46,7 @@ impl Driver for Reflink {
         Ok(Made {
             files: Files::Reflink,
             devices_skipped: copied.devices_skipped,
-            holds: Vec::new(),
+            holds: Holds::default(),
         })
     }
 }

@@ -257,19 +257,11 @@ pub fn install(
             made.devices_skipped
         ));
     }
-    let personalised = personalise(layout, &made.files, &place, prepared, progress);
-    let committed = personalised
-        .and_then(|()| files::put(&place, &made.files))
-        .and_then(|()| appear(&place, &layout.guest_dir(name)));
-    let files = made.files;
-    drop(made.holds);
-    if committed.is_err()
-        && let Some(stack) = files.stack()
-    {
-        // Whatever stays is unused, and the next sweep takes it.
-        let _ = layer::remove_unused(layout, stack.layers());
-    }
-    committed.map(|()| files)
+    personalise(layout, &made.files, &place, prepared, progress)?;
+    files::put(&place, &made.files)?;
+    appear(&place, &layout.guest_dir(name))?;
+    made.holds.kept();
+    Ok(made.files)
 }
 
 /// Makes the files of a guest by `fill`, which is given an empty directory: all of them or none. The caller holds the
@@ -295,7 +287,9 @@ pub fn install_filled(
         progress,
     })?;
     files::put(&place, &made.files)?;
-    appear(&place, &layout.guest_dir(name))
+    appear(&place, &layout.guest_dir(name))?;
+    made.holds.kept();
+    Ok(())
 }
 
 /// Gives the new guest what it must not have in common with others.

@@ -17,7 +17,7 @@ use super::{Outcome, Run, Stopped, Told};
 use crate::error::{Context as _, Result};
 use crate::guest::{GuestName, Storage};
 use crate::storage::files::{self, Below, Files, Stack};
-use crate::storage::layer::{self, Hold, LayerId};
+use crate::storage::layer::{self, Hold, LayerId, New};
 use crate::storage::{Bounds, Layout, tree};
 use crate::sys::overlay::MAX_LOWER;
 
@@ -102,7 +102,7 @@ pub(super) fn unify(run: &Run<'_>, guests: &[Stopped]) -> Result<Vec<Told>> {
         return Ok(told.into_values().collect());
     }
     let made = run.each("sharing what is equal", &chosen, |one| anew(layout, one, &store))?;
-    let anew: HashMap<LayerId, (LayerId, Made, Hold)> = chosen
+    let anew: HashMap<LayerId, (New, Made)> = chosen
         .iter()
         .zip(made)
         .map(|(one, made)| (one.id.clone(), made))
@@ -110,27 +110,50 @@ pub(super) fn unify(run: &Run<'_>, guests: &[Stopped]) -> Result<Vec<Told>> {
     // On the disk before any list says so.
     let root = File::open(layout.layers()).context(|| "open the layers")?;
     nix::unistd::syncfs(&root).context(|| "write the layers to the disk")?;
+    let named = refer(layout, &homes, &anew, &mut told);
+    drop(holds);
+    drop(store);
+    // Those of guests that have the new ones by now, also when it came no further.
+    let old: Vec<LayerId> = anew.keys().cloned().collect();
+    if named.is_ok() {
+        for (new, _) in anew.into_values() {
+            new.kept();
+        }
+    } else {
+        drop(anew);
+    }
+    let removed = layer::remove_unused(layout, old);
+    named.and(removed).map(|_| told.into_values().collect())
+}
+
+/// Gives each list the new layers.
+fn refer(
+    layout: &Layout,
+    homes: &[Home],
+    anew: &HashMap<LayerId, (New, Made)>,
+    told: &mut BTreeMap<GuestName, Told>,
+) -> Result<()> {
     let mut counted = HashSet::new();
-    for home in &homes {
-        let Some((stack, _hold)) = renewed(layout, home, &anew)? else {
+    for home in homes {
+        let Some((stack, top)) = renewed(layout, home, anew)? else {
             continue;
         };
         files::write(&home.place, &Files::Overlay(stack))?;
+        if let Some(top) = top {
+            top.kept();
+        }
         // Also the one whose content became that of the others, and which saves nothing itself.
         told.get_mut(&home.guest).map(Told::shares);
         for id in home.stack.layers() {
             // One that several guests have is saved once.
-            if let (Some((_, made, _)), true) = (anew.get(&id), counted.insert(id.clone()))
+            if let (Some((_, made)), true) = (anew.get(&id), counted.insert(id.clone()))
                 && let Some(told) = told.get_mut(&home.guest)
             {
                 told.add(made.shared, made.saved);
             }
         }
     }
-    drop(holds);
-    drop(store);
-    layer::remove_unused(layout, anew.into_keys())?;
-    Ok(told.into_values().collect())
+    Ok(())
 }
 
 /// The layers that only those lists name, and which are none of the store's yet.
@@ -228,26 +251,26 @@ fn would_save(
     }
 }
 
-fn anew(layout: &Layout, one: &Candidate, store: &Store) -> Result<(LayerId, Made, Hold)> {
-    let (id, hold) = layer::create(layout, &Bounds::NONE)?;
+fn anew(layout: &Layout, one: &Candidate, store: &Store) -> Result<(New, Made)> {
+    let new = layer::create(layout, &Bounds::NONE)?;
     let keys: HashMap<u64, Key> = one
         .found
         .iter()
         .map(|found| (found.stat.st_ino, found.key))
         .collect();
-    let mut made = farm::plant(&one.root, &open_root(layout, &id)?, &keys, store)
+    let mut made = farm::plant(&one.root, &open_root(layout, new.id())?, &keys, store)
         .context(|| format!("unify the layer `{}`", one.id))?;
-    store::write_keys(&id.dir(layout), &mut made.keys)?;
-    Ok((id, made, hold))
+    store::write_keys(&new.id().dir(layout), &mut made.keys)?;
+    Ok((new, made))
 }
 
 /// A list with the new layers; `None` when it has none of them.
 fn renewed(
     layout: &Layout,
     home: &Home,
-    anew: &HashMap<LayerId, (LayerId, Made, Hold)>,
-) -> Result<Option<(Stack, Option<Hold>)>> {
-    let unified = |id: &LayerId| anew.get(id).map(|(new, _, _)| Below::Unified(new.clone()));
+    anew: &HashMap<LayerId, (New, Made)>,
+) -> Result<Option<(Stack, Option<New>)>> {
+    let unified = |id: &LayerId| anew.get(id).map(|(new, _)| Below::Unified(new.id().clone()));
     let mut below: Vec<Below> = home
         .stack
         .below
@@ -260,7 +283,7 @@ fn renewed(
     let (mut top, mut held) = (home.stack.top.clone(), None);
     if let Some(frozen) = unified(&home.stack.top) {
         let made = new_top(layout, &home.stack.top)?;
-        (top, held) = (made.0, Some(made.1));
+        (top, held) = (made.id().clone(), Some(made));
         below.insert(0, frozen);
     }
     let stack = Stack { top, below };
@@ -268,9 +291,9 @@ fn renewed(
 }
 
 /// An empty layer whose root is like that of another, and which may take as much.
-fn new_top(layout: &Layout, like: &LayerId) -> Result<(LayerId, Hold)> {
+fn new_top(layout: &Layout, like: &LayerId) -> Result<New> {
     let bounds = Bounds::of_dir(&like.dir(layout))?;
-    let (id, hold) = layer::create(layout, &bounds)?;
-    tree::copy_attributes(open_root(layout, like)?, open_root(layout, &id)?)?;
-    Ok((id, hold))
+    let new = layer::create(layout, &bounds)?;
+    tree::copy_attributes(open_root(layout, like)?, open_root(layout, new.id())?)?;
+    Ok(new)
 }

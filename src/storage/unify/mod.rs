@@ -213,6 +213,10 @@ pub fn unify(
     });
     // Also of a run that failed: what it has read it has read.
     known.write(&layout.known())?;
+    if shared.is_err() && !options.is_dry {
+        // What no layer came to have; whatever stays is taken away by `gc`.
+        let _ = store::sweep(layout);
+    }
     shared?;
     Ok(Report::of(told, &done, options.is_dry))
 }

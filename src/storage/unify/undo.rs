@@ -12,7 +12,7 @@ use crate::error::{Context as _, Kind, Result};
 use crate::guest::{GuestName, Storage};
 use crate::storage::driver::btrfs;
 use crate::storage::files::{self, Below, Files, Stack};
-use crate::storage::layer::{self, Hold, LayerId};
+use crate::storage::layer::{self, LayerId, New};
 use crate::storage::lock::{self, Wait};
 use crate::storage::scratch::Scratch;
 use crate::storage::still::Source;
@@ -61,9 +61,27 @@ pub fn undo(
 }
 
 fn undo_layers(run: &Run<'_>, homes: &[Home]) -> Result<Vec<GuestName>> {
+    let (mut names, mut own) = (Vec::new(), HashMap::new());
+    let undone = undo_each(run, homes, &mut names, &mut own);
+    // Those of guests that have their own by now, also when it came no further.
+    let old: Vec<LayerId> = own.keys().cloned().collect();
+    if undone.is_ok() {
+        own.into_values().for_each(New::kept);
+    } else {
+        drop(own);
+    }
+    let removed = layer::remove_unused(run.layout, old);
+    undone.and(removed).map(|_| names)
+}
+
+/// Gives each a list without what is shared; `own` are the layers that were made for those of before.
+fn undo_each(
+    run: &Run<'_>,
+    homes: &[Home],
+    names: &mut Vec<GuestName>,
+    own: &mut HashMap<LayerId, New>,
+) -> Result<()> {
     let layout = run.layout;
-    let mut names = Vec::new();
-    let mut own: HashMap<LayerId, (LayerId, Hold)> = HashMap::new();
     for home in homes {
         let unified = home.stack.below.iter().filter_map(|below| match below {
             Below::Unified(id) => Some(id.clone()),
@@ -85,7 +103,7 @@ fn undo_layers(run: &Run<'_>, homes: &[Home]) -> Result<Vec<GuestName>> {
             }
             for entry in &mut below {
                 if *entry == Below::Unified(id.clone()) {
-                    *entry = Below::Layer(own[id].0.clone());
+                    *entry = Below::Layer(own[id].id().clone());
                 }
             }
         }
@@ -97,16 +115,13 @@ fn undo_layers(run: &Run<'_>, homes: &[Home]) -> Result<Vec<GuestName>> {
         };
         files::write(&home.place, &Files::Overlay(stack))?;
     }
-    let old: Vec<LayerId> = own.keys().cloned().collect();
-    drop(own);
-    layer::remove_unused(layout, old)?;
-    Ok(names)
+    Ok(())
 }
 
 /// A layer like a unified one, with the content.
-fn copy(run: &Run<'_>, id: &LayerId) -> Result<(LayerId, Hold)> {
+fn copy(run: &Run<'_>, id: &LayerId) -> Result<New> {
     let layout: &Layout = run.layout;
-    let (new, hold) = layer::create(layout, &Bounds::NONE)?;
+    let new = layer::create(layout, &Bounds::NONE)?;
     let open = |id: &LayerId| {
         let path = id.dir(layout).join("root");
         File::open(&path).context(|| format!("open `{}`", path.display()))
@@ -117,9 +132,9 @@ fn copy(run: &Run<'_>, id: &LayerId) -> Result<(LayerId, Hold)> {
         content: Some(store::contents(layout)?),
         ..tree::Options::default()
     };
-    tree::copy(open(id)?, open(&new)?, &options, run.progress)
+    tree::copy(open(id)?, open(new.id())?, &options, run.progress)
         .context(|| format!("copy the layer `{id}`"))?;
-    Ok((new, hold))
+    Ok(new)
 }
 
 fn undo_trees(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec<Told>> {
