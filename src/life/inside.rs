@@ -20,7 +20,7 @@ use crate::guest::{Emulator, RlimitKind};
 use crate::plan::{Phase, Program, Step};
 use crate::sys::mount::{self, Attr};
 use crate::sys::seccomp::{self, Filter};
-use crate::sys::{binfmt, caps, clone, keyring, landlock, netlink, open, rlimit, terminal};
+use crate::sys::{binfmt, caps, clone, file, keyring, landlock, netlink, open, rlimit, terminal};
 
 /// What the process was given by hostel.
 pub(super) struct Inside<'a> {
@@ -101,7 +101,7 @@ impl Inside<'_> {
     /// far has touched nothing but its own namespaces.
     pub(super) fn await_word(&self) {
         if let Some(words) = &self.words
-            && nix::unistd::read(words, &mut [0]) != Ok(1)
+            && !file::await_word(words)
         {
             clone::exit_now(125);
         }

@@ -21,7 +21,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::guest::RlimitKind;
 use crate::storage::inside::Inside;
 use crate::sys::pidfd;
-use crate::sys::{caps, clone, keyring, landlock, rlimit, seccomp, terminal};
+use crate::sys::{caps, clone, file, keyring, landlock, rlimit, seccomp, terminal};
 
 /// The standard streams of whoever comes in.
 pub(super) enum Streams {
@@ -110,8 +110,7 @@ pub(super) fn join(place: &Place, request: &ExecRequest, streams: Streams) -> Re
     }
     let child = clone::spawn(CloneFlags::empty(), Some(cgroup), || {
         let _ = nix::unistd::close(std::os::fd::AsRawFd::as_raw_fd(&go));
-        let mut word = [0];
-        if nix::unistd::read(&go_read, &mut word) != Ok(1) {
+        if !file::await_word(&go_read) {
             return 125;
         }
         let Failure { errno, what } = inner.enter(&report_write);

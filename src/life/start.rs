@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::command::{Command, NOT_A_PROGRAM};
+use super::command::{Command, NOT_A_PROGRAM, Session};
 use super::hooks::{HookRunner, run_hook};
 use super::host::Host;
 use super::init_config::{self, InitConfig};
@@ -127,6 +127,8 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     })?;
     let mut command = Command {
         fds: vec![null()?, null()?, null()?, config],
+        // Whoever starts it may be a script with a terminal: its Ctrl-C and its hanging up are no concern of the guest's.
+        session: Session::Own,
         ..Command::default()
     };
     let mut told = None;
@@ -139,7 +141,10 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
     drop(uses);
     // This copy too, or the pipe would never end.
     drop(command);
-    let result = told.map_or(Ok(()), |told| wait_for_own(host, applied, &running, told));
+    let result = match told {
+        Some(told) => wait_for_own(host, applied, &running, told),
+        None => confirm(&running),
+    };
     match result {
         Ok(()) => {
             running.leave();
@@ -150,6 +155,17 @@ fn bring_up(host: &Host, applied: &Applied) -> Result<()> {
             Err(other) => err.and_also(other),
         }),
     }
+}
+
+/// That the process that became hostel's init has not ended, by a kill, before it was that.
+fn confirm(running: &Running) -> Result<()> {
+    if pidfd::wait_until(running.child.pidfd.as_fd(), Some(Instant::now()))? {
+        return Err(Error::new(
+            Kind::External,
+            "the guest's first process ended at once",
+        ));
+    }
+    Ok(())
 }
 
 /// Waits until the guest's own init is up: the keeper has forked and executed it, and it has come so far that it

@@ -107,8 +107,8 @@ impl Still {
             let _ = nix::unistd::write(&tell, &said);
             let _ = nix::unistd::close(tell.as_raw_fd());
             if is_frozen {
-                // End of file, or anything else but an interruption.
-                while nix::unistd::read(&wait, &mut [0]) == Err(Errno::EINTR) {}
+                // The end of hostel's interest, or of hostel.
+                file::await_word(&wait);
             }
             i32::from(group.thaw(Instant::now() + FREEZE).is_err())
         })?;
@@ -130,7 +130,7 @@ impl Still {
     /// What the process has to say of the freezing.
     fn said(told: OwnedFd) -> Result<()> {
         while let Err(errno) = interrupt::poll(&mut [PollFd::new(told.as_fd(), PollFlags::POLLIN)], None) {
-            interrupt::check()?;
+            interrupt::heed()?;
             if errno != Errno::EINTR {
                 return Err(Error::os("wait until its processes stand", errno));
             }

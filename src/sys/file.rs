@@ -132,6 +132,16 @@ pub fn pipe() -> crate::Result<(OwnedFd, OwnedFd)> {
     nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(|| "make a pipe")
 }
 
+/// Waits for a byte from the other end of a pipe; false at the end of file. A signal is no word, and no end.
+pub fn await_word(pipe: impl AsFd) -> bool {
+    loop {
+        match nix::unistd::read(&pipe, &mut [0]) {
+            Err(Errno::EINTR) => {}
+            read => return read == Ok(1),
+        }
+    }
+}
+
 /// Makes `to` share every extent of `from`. Both are on one file system that can, or it is an errno.
 pub fn share_extents(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
     // SAFETY: FICLONE takes an open descriptor as its argument; both are borrowed for the whole call.

@@ -57,7 +57,7 @@ fn of_new(map: impl FnOnce(HostPid) -> Result<()>) -> Result<OwnedFd> {
     let child = clone::spawn(CloneFlags::CLONE_NEWUSER, None, || {
         // Its copy goes, so that it ends with hostel whatever happens.
         let _ = nix::unistd::close(go.as_raw_fd());
-        let _ = nix::unistd::read(&wait, &mut [0]);
+        file::await_word(&wait);
         0
     })?;
     let made = map(child.pid).and_then(|()| of(child.pid));

@@ -29,6 +29,9 @@ static PENDING: AtomicI32 = AtomicI32::new(0);
 /// Whether [`check`] has failed because of it. From then on hostel cleans up, and waits for what that takes.
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
 
+/// The same of an [`Alarm`].
+static IS_EXPIRY_TOLD: AtomicBool = AtomicBool::new(false);
+
 /// The signals that ask.
 const ASKING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
@@ -85,6 +88,7 @@ impl Alarm {
             .set(expiration, TimerSetTimeFlags::empty())
             .context(|| "set a timer")?;
         EXPIRED.store(false, Ordering::Relaxed);
+        IS_EXPIRY_TOLD.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -127,7 +131,10 @@ pub fn is_expired() -> bool {
 pub fn check() -> Result<()> {
     match pending() {
         None => Ok(()),
-        Some(Signal::SIGALRM) => Err(Error::new(Kind::Timeout, "the deadline is over")),
+        Some(Signal::SIGALRM) => {
+            IS_EXPIRY_TOLD.store(true, Ordering::Relaxed);
+            Err(Error::new(Kind::Timeout, "the deadline is over"))
+        }
         Some(signal) => {
             IS_TOLD.store(true, Ordering::Relaxed);
             Err(Error::new(
@@ -135,6 +142,24 @@ pub fn check() -> Result<()> {
                 format!("interrupted by {}", signal.as_str()),
             ))
         }
+    }
+}
+
+/// What a wait does that has ended with `EINTR`: [`check`], and nothing once that has failed. What is waited for then
+/// is what cleaning up takes, and a signal that comes again (Ctrl-C to the whole group, and passed on by the parent)
+/// must not leave it half done.
+///
+/// # Errors
+/// As [`check`].
+pub fn heed() -> Result<()> {
+    let is_told = match pending() {
+        Some(Signal::SIGALRM) => &IS_EXPIRY_TOLD,
+        _ => &IS_TOLD,
+    };
+    if is_told.load(Ordering::Relaxed) {
+        Ok(())
+    } else {
+        check()
     }
 }
 
@@ -236,9 +261,11 @@ mod tests {
         assert_eq!(pending(), Some(Signal::SIGTERM));
         // It came before the wait and ends it; told, it is waited for what the end takes.
         assert_eq!(poll(&mut [], Some(Duration::from_hours(1))), Err(Errno::EINTR));
-        let err = check().unwrap_err();
+        let err = heed().unwrap_err();
         assert_eq!(err.kind(), Kind::Interrupted);
         assert_eq!(err.to_string(), "interrupted by SIGTERM");
+        assert!(heed().is_ok());
+        assert!(check().is_err());
         assert_eq!(poll(&mut [], Some(Duration::from_millis(1))), Ok(0));
         forget();
         assert!(check().is_ok());
@@ -250,6 +277,8 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(pending(), Some(Signal::SIGALRM));
+        assert_eq!(heed().unwrap_err().kind(), Kind::Timeout);
+        assert!(heed().is_ok());
         assert_eq!(check().unwrap_err().kind(), Kind::Timeout);
         nix::sys::signal::raise(Signal::SIGINT).unwrap();
         assert_eq!(pending(), Some(Signal::SIGINT));

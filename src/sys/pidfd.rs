@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sched::CloneFlags;
 
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::guest::HostPid;
 use crate::sys::interrupt;
 
@@ -81,17 +81,18 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Ended> {
     }
 }
 
-/// Whether the process (a child or not) has ended by `deadline`; `None` waits for ever. A signal that hostel
-/// handles ends the wait with [`Kind::Interrupted`].
+/// Whether the process (a child or not) has ended by `deadline`; `None` waits for ever. A signal that asks hostel to
+/// end is [`Kind::Interrupted`], once: see [`interrupt::heed`].
 pub fn wait_until(pidfd: BorrowedFd, deadline: Option<Instant>) -> Result<bool> {
-    wait_with(pidfd, deadline, interrupt::poll)
+    wait_with(pidfd, deadline, interrupt::poll, interrupt::heed)
 }
 
-/// The same with another `poll(2)`.
+/// The same with another `poll(2)`, and with what is done when a signal has ended that.
 pub(super) fn wait_with(
     pidfd: BorrowedFd,
     deadline: Option<Instant>,
     poll: impl Fn(&mut [PollFd<'_>], Option<Duration>) -> Result<i32, Errno>,
+    heed: impl Fn() -> Result<()>,
 ) -> Result<bool> {
     loop {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -100,14 +101,7 @@ pub(super) fn wait_with(
             Ok(0) if deadline.is_some_and(|d| Instant::now() < d) => {}
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
-            Err(Errno::EINTR) => {
-                // Told by whoever gets this.
-                let _ = interrupt::check();
-                return Err(Error::new(
-                    Kind::Interrupted,
-                    "interrupted while waiting for a process",
-                ));
-            }
+            Err(Errno::EINTR) => heed()?,
             Err(errno) => return Err(Error::os("wait for a process", errno)),
         }
     }

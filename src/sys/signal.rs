@@ -4,9 +4,10 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 
+use nix::poll::PollFd;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::sys::{interrupt, pidfd};
 
 /// The signal that came last and has not been taken; negative when a terminal sent it.
@@ -42,8 +43,10 @@ impl Notes {
     /// Whether the process (a child or not) has ended by `deadline`; [`Kind::Interrupted`](crate::Kind) when a signal
     /// came that nobody has taken, however short before the call.
     pub fn wait_until(&self, pidfd: BorrowedFd, deadline: Option<Instant>) -> Result<bool> {
-        pidfd::wait_with(pidfd, deadline, |fds, timeout| {
-            interrupt::poll_unless(fds, timeout, || NOTED.load(Ordering::Relaxed) != 0)
+        let is_noted = || NOTED.load(Ordering::Relaxed) != 0;
+        let poll = |fds: &mut [PollFd<'_>], timeout| interrupt::poll_unless(fds, timeout, is_noted);
+        pidfd::wait_with(pidfd, deadline, poll, || {
+            Err(Error::new(Kind::Interrupted, "a signal was noted"))
         })
     }
 

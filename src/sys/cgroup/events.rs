@@ -24,7 +24,7 @@ fn flag(text: &str, key: &str) -> bool {
 }
 
 /// Waits until `cgroup.events` says `wanted` for `key`; false when it did not before `deadline`. A signal that
-/// asks hostel to end is [`Kind::Interrupted`].
+/// asks hostel to end is [`Kind::Interrupted`], once: see [`interrupt::heed`].
 pub(super) fn wait(dir: &Dir, key: &str, wanted: bool, deadline: Instant) -> Result<bool> {
     let what = || format!("wait for `{}`", dir.path().join("cgroup.events").display());
     let file = dir.watch("cgroup.events")?;
@@ -45,7 +45,7 @@ pub(super) fn wait(dir: &Dir, key: &str, wanted: bool, deadline: Instant) -> Res
         }
         match interrupt::poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLPRI)], Some(left)) {
             Ok(_) => {}
-            Err(Errno::EINTR) => interrupt::check()?,
+            Err(Errno::EINTR) => interrupt::heed()?,
             Err(errno) => return Err(Error::os(what(), errno)),
         }
     }
