@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, cause};
 use super::output::color::When;
 use super::session::{Session, is_broken_pipe};
 use super::verb::{Entry, VERBS};
@@ -49,6 +49,7 @@ pub(crate) fn run(mut args: Vec<OsString>) -> u8 {
             (Exit::No, Some(signal)) => Exit::of_signal(signal),
             _ => exit,
         })
+        .map_err(cause)
         .and_then(|exit| session.flush().map(|()| exit));
     end(&mut session, verb.failure, result)
 }

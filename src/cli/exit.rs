@@ -72,6 +72,22 @@ impl Failure {
     }
 }
 
+/// Why a command failed. Ctrl-C ends the tools too that hostel runs: what it says of them then (that a pipe has no
+/// reader, that an archive is cut off) is not the cause.
+pub(crate) fn cause(err: Error) -> Error {
+    if err.kind() == Kind::Interrupted
+        || sys::interrupt::pending().is_none_or(|signal| signal == Signal::SIGALRM)
+    {
+        return err;
+    }
+    match sys::interrupt::check() {
+        // What could not be undone is told.
+        Err(interrupted) if !err.also().is_empty() => interrupted.and_also(err),
+        Err(interrupted) => interrupted,
+        Ok(()) => err,
+    }
+}
+
 /// 127 when `command` was not found, 126 when it could not be executed, 125 when something else failed. An error
 /// of `execve(2)` names the program right before its errno.
 fn not_run(err: &Error, command: &OsStr) -> u8 {

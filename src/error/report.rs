@@ -10,7 +10,7 @@ pub struct Report {
     kind: String,
     message: String,
     hint: Option<String>,
-    also: Vec<String>,
+    also: Vec<Report>,
 }
 
 impl Report {
@@ -20,18 +20,44 @@ impl Report {
             kind: err.kind().as_str().to_owned(),
             message: err.to_string(),
             hint: err.hint().map(str::to_owned),
-            also: err.also().iter().map(ToString::to_string).collect(),
+            also: err.also().iter().map(Self::of).collect(),
         }
     }
 
     /// The error again.
     pub fn into_error(self) -> Error {
         let kind = Kind::from_word(&self.kind).unwrap_or(Kind::Internal);
-        let also = self.also.into_iter().map(|also| Error::new(Kind::System, also));
+        let also = self.also.into_iter().map(Self::into_error);
         let err = also.fold(Error::new(kind, self.message), Error::and_also);
         match self.hint {
             Some(hint) => err.with_hint(hint),
             None => err,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_error_is_lost_on_the_way() {
+        let deep = Error::new(Kind::Busy, "remove cgroup `x7`").with_hint("processes are in it");
+        let err = Error::new(Kind::Interrupted, "interrupted by SIGINT")
+            .and_also(Error::new(Kind::System, "wait").and_also(deep))
+            .context("start `web`");
+        let sent = serde_json::to_vec(&Report::of(&err)).unwrap();
+        let back = serde_json::from_slice::<Report>(&sent).unwrap().into_error();
+        assert_eq!(
+            (back.kind(), back.to_string()),
+            (Kind::Interrupted, "start `web`: interrupted by SIGINT".to_owned())
+        );
+        let wait = &back.also()[0];
+        assert_eq!(wait.to_string(), "wait");
+        let deep = &wait.also()[0];
+        assert_eq!(
+            (deep.kind(), deep.hint()),
+            (Kind::Busy, Some("processes are in it"))
+        );
     }
 }

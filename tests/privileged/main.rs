@@ -67,6 +67,7 @@ files! {
     ids,
     image,
     init,
+    interrupt,
     isolation,
     join,
     landlock,

@@ -57,7 +57,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::exit::Exit;
+use super::exit::{Exit, cause};
 use super::session::Session;
 use crate::guest::GuestName;
 use crate::life::{Host, crew, order};
@@ -96,14 +96,16 @@ fn each_at_once<T: Serialize + DeserializeOwned>(
         return Ok(Exit::Success);
     }
     let mut exit = Exit::Success;
-    crew::each(names, before, jobs, act, |name, result| match result {
-        Ok(done) => told(session, name, done).and_then(|()| session.flush()),
-        // Told once, by who asks for the signal.
-        Err(err) if err.kind() == Kind::Interrupted => Ok(()),
-        Err(err) => {
-            session.report(&err);
-            exit = Exit::No;
-            Ok(())
+    crew::each(names, before, jobs, act, |name, result| {
+        match result.map_err(cause) {
+            Ok(done) => told(session, name, done).and_then(|()| session.flush()),
+            // Told once, by who asks for the signal; what could not be undone is told.
+            Err(err) if err.kind() == Kind::Interrupted && err.also().is_empty() => Ok(()),
+            Err(err) => {
+                session.report(&err);
+                exit = Exit::No;
+                Ok(())
+            }
         }
     })?;
     Ok(exit)
@@ -121,7 +123,7 @@ fn each(
 ) -> Result<Exit> {
     let mut exit = Exit::Success;
     for name in names {
-        match act(session, name) {
+        match act(session, name).map_err(cause) {
             Ok(()) => session.flush()?,
             Err(err) if names.len() == 1 || err.kind() == Kind::Interrupted => return Err(err),
             Err(err) => {

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek as _, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -91,11 +91,17 @@ impl Hostel {
 
     /// Runs it with nothing on stdin and its output nowhere, traced, to its end or to a step at which it is killed.
     pub(crate) fn traced(mut self, until: Option<(&Step, Victim)>) -> Traced {
+        // A file: what it leaves running may write for longer than it lives.
+        let mut said = tempfile::tempfile().expect("a file");
         self.command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        trace(self.command, until)
+            .stderr(said.try_clone().expect("another descriptor"));
+        let mut traced = trace(self.command, until);
+        said.rewind().expect("to the start");
+        said.read_to_string(&mut traced.stderr)
+            .expect("read what it said");
+        traced
     }
 
     /// Starts it with nothing on stdin, its output piped, in a process group of its own.

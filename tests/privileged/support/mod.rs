@@ -15,7 +15,7 @@ mod world;
 )]
 pub(crate) use self::{
     command::{Hostel, Output, Running, eventually, slowness, tool},
-    hierarchy::{Hierarchy, hierarchies, remove as remove_cgroup},
+    hierarchy::{Hierarchy, hierarchies, processes, remove as remove_cgroup, subtree},
     leak::Before,
     need::Need,
     place::{DUMP, FILL, Place, same},

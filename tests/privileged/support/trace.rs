@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
@@ -38,13 +38,15 @@ pub(crate) struct Step {
     pub(crate) call: i64,
 }
 
-/// Who is killed at a step.
+/// Who is killed at a step, or what else happens there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
     /// The command, whichever of its processes makes the step.
     Command,
     /// The process that makes it.
     Process,
+    /// Nobody is: every process of the command's group gets SIGINT, as a terminal sends it for Ctrl-C.
+    Interrupted,
 }
 
 /// What came of a command that was traced.
@@ -56,6 +58,8 @@ pub(crate) struct Traced {
     pub(crate) is_killed: bool,
     /// Its exit code, or 128 and the signal that ended it.
     pub(crate) status: i32,
+    /// What it said; written by whoever has caught that.
+    pub(crate) stderr: String,
 }
 
 /// Runs `command` to its end, or to `until`.
@@ -119,6 +123,7 @@ fn parse(text: &str) -> Traced {
         is_killed: head[0] == 1,
         status: head[1],
         steps: lines.map(step).collect(),
+        stderr: String::new(),
     }
 }
 
@@ -148,6 +153,7 @@ impl<'a> Tracer<'a> {
             ForkResult::Child => {
                 drop(write);
                 let _ = File::from(read).read(&mut [0]);
+                let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
                 let _ = command.exec();
                 // SAFETY: ends this process, which is a copy of the test.
                 unsafe { libc::_exit(127) }
@@ -259,8 +265,15 @@ impl<'a> Tracer<'a> {
         self.steps.push(step);
         let Some(victim) = victim else { return false };
         self.is_killed = true;
-        let whom = if victim == Victim::Command { self.main } else { pid };
-        kill(whom, Signal::SIGKILL).expect("kill what is traced");
+        match victim {
+            Victim::Interrupted => {
+                killpg(self.main, Signal::SIGINT).expect("interrupt what is traced");
+                return false;
+            }
+            Victim::Command => kill(self.main, Signal::SIGKILL),
+            Victim::Process => kill(pid, Signal::SIGKILL),
+        }
+        .expect("kill what is traced");
         // Held where it is until the command is dead, so that it dies or goes on from there.
         true
     }
