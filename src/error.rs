@@ -155,16 +155,18 @@ impl Error {
         self
     }
 
-    /// The same failure seen from further up: a new message, this error as its source. Kind and hint stay.
+    /// The same failure seen from further up: a new message, this error as its source. Kind, hint and what else failed
+    /// stay.
     #[must_use]
-    pub fn context(self, message: impl Into<String>) -> Self {
+    pub fn context(mut self, message: impl Into<String>) -> Self {
         let kind = self.kind();
+        let also = std::mem::take(&mut self.0.also);
         Self(Box::new(Inner {
             kind,
             message: message.into(),
             hint: None,
             source: Some(Box::new(self)),
-            also: Vec::new(),
+            also,
         }))
     }
 
