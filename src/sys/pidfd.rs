@@ -82,7 +82,7 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Ended> {
 }
 
 /// Whether the process (a child or not) has ended by `deadline`; `None` waits for ever. A signal that asks hostel to
-/// end is [`Kind::Interrupted`], once: see [`interrupt::heed`].
+/// end is [`Kind::Interrupted`](crate::Kind), once: see [`interrupt::heed`].
 pub fn wait_until(pidfd: BorrowedFd, deadline: Option<Instant>) -> Result<bool> {
     wait_with(pidfd, deadline, interrupt::poll, interrupt::heed)
 }
