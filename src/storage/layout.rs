@@ -113,6 +113,11 @@ impl Layout {
         self.root.join("known-files")
     }
 
+    /// What `hostel unify` remembers of trees that it has looked at.
+    pub fn known_trees(&self) -> PathBuf {
+        self.root.join("known-trees")
+    }
+
     /// Prepared images, by key.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")

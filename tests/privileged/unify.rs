@@ -28,6 +28,7 @@ tests! {
     [Root, Cgroup2, Bpf, Busybox] => a_script_unifies,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("btrfs")] within 180 => running_trees_share_extents_on_btrfs,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("xfs")] within 180 => running_trees_share_extents_on_xfs,
+    [Root, Cgroup2, Bpf, Busybox, Filesystem("xfs")] within 180 => guests_that_have_not_run_since_are_not_looked_at,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("ext4")] => trees_that_cannot_share_are_left_by_name,
     [Root, Cgroup2, Bpf, Busybox, Filesystem("xfs")] => a_hostile_tree_is_unified_within_itself,
     [Root, Cgroup2, Bpf, Debian] within 500 => an_upgrade_of_one_of_ten_changes_none_of_the_nine,
@@ -460,6 +461,52 @@ fn running_trees_share_extents_on_btrfs(world: &World) {
 
 fn running_trees_share_extents_on_xfs(world: &World) {
     running_trees(world, "xfs", "reflink");
+}
+
+/// And what is equal is found all the same, whoever of two brings it.
+fn guests_that_have_not_run_since_are_not_looked_at(world: &World) {
+    let place = Place::on(world, "xfs");
+    let names = ["a", "b", "c"];
+    guests(&place, &names, "storage = \"reflink\"");
+    let with = |name: &str, script: &str| {
+        place.ok(&["start", name]);
+        place.sh(name, script);
+        place.ok(&["stop", name]);
+    };
+    let idle = |args: &[&str]| number(&report(&place, args), "idle");
+    // What was written just now is looked at again: its time cannot tell yet.
+    let settled = |count| eventually(Duration::from_secs(10), || idle(&[]) == count);
+    assert_eq!(idle(&[]), 0);
+    assert_eq!(idle(&[]), 0, "they run");
+    place.ok(&["stop", "a", "b", "c"]);
+    assert!(settled(3), "nothing is remembered");
+    let again = report(&place, &[]);
+    assert_eq!((number(&again, "looked_at"), number(&again, "saved"), number(&again, "idle")), (0, 0, 3), "{again}");
+    place.ok(&["unify"]).stdout_has("3 guests have not run since the last time, and were not looked at");
+
+    with("a", "yes new | head -c 70000 >/opt/lib/new");
+    let one = report(&place, &[]);
+    assert!(number(&one, "looked_at") > 20 && number(&one, "saved") == 0 && number(&one, "idle") == 2, "{one}");
+    assert!(settled(3), "the one that ran");
+    with("b", "yes new | head -c 70000 >/opt/lib/new2");
+    let both = report(&place, &[]);
+    assert_eq!((number(&both, "files"), number(&both, "idle")), (1, 0), "{both}");
+    let extents = |path: &str| sys::file::extents(File::open(place.root.join("guests").join(path)).unwrap()).unwrap().unwrap();
+    assert_eq!(extents("a/rootfs/opt/lib/new"), extents("b/rootfs/opt/lib/new2"));
+    assert!(settled(3));
+
+    // Other files take part; all is to be looked at; only some guests are; one has another tree.
+    assert_eq!((idle(&["--include", "/etc"]), idle(&["--full"])), (0, 0));
+    assert!(settled(3));
+    assert_eq!(idle(&["a", "b"]), 2);
+    place.ok(&["unify", "c", "--undo"]);
+    let anew = report(&place, &[]);
+    assert!(number(&anew, "idle") < 3 && number(&anew, "files") > 20, "{anew}");
+    assert!(settled(3));
+    place.ok(&["snapshot", "a", "--name", "one"]);
+    place.ok(&["rollback", "a", "one"]);
+    assert!(idle(&[]) < 3);
+    place.destroy(&names);
 }
 
 fn trees_that_cannot_share_are_left_by_name(world: &World) {

@@ -29,9 +29,14 @@ use crate::{Error, Kind, Result};
 /// Left out are /etc, /var, /home, /root, /proc, /sys, /dev, /mnt, /tmp and the configuration files of Debian packages.
 /// Of --include and --exclude, the longest path that leads to a file decides.
 ///
-/// What was read is remembered: the next run reads what has changed since. One that is killed leaves every guest as it
-/// was, and the next one goes on where it stopped.
+/// What was read is remembered: the next run reads what has changed since, and does not look at guests on btrfs or xfs
+/// that have not run since the last run over all of them. One that is killed leaves every guest as it was, and the next
+/// one goes on where it stopped.
 #[derive(Debug, Parser)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option that can be typed"
+)]
 pub(crate) struct Unify {
     /// The names of the guests; all of them without
     #[arg(value_name = "GUEST", add = args::guests())]
@@ -42,6 +47,9 @@ pub(crate) struct Unify {
     /// Tell what would be saved, and do nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Also look at guests whose files nothing can have changed: those that have not run since the last run over all
+    #[arg(long, conflicts_with = "undo")]
+    full: bool,
     /// Also share what is at or below this path of the guests; may be repeated
     #[arg(long, value_name = "PATH")]
     include: Vec<PathBuf>,
@@ -51,7 +59,7 @@ pub(crate) struct Unify {
     /// How many threads work [default: one a processor, 2 to 8]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Print JSON: `guests`, `files`, `saved` and `read` in bytes, `looked_at`, `dry_run`
+    /// Print JSON: `guests`, `files`, `saved` and `read` in bytes, `looked_at`, `idle`, `dry_run`
     #[arg(long)]
     json: bool,
 }
@@ -80,6 +88,7 @@ impl Verb for Unify {
         let options = Options {
             paths,
             is_dry: self.dry_run,
+            is_full: self.full,
             threads: self.jobs.map_or_else(processors, NonZeroUsize::get),
         };
         let direction = if self.undo {
@@ -143,6 +152,12 @@ impl Unify {
             report.files,
             report.looked_at,
             human::bytes(report.read)
-        ))
+        ))?;
+        match report.idle {
+            0 => Ok(()),
+            idle => session.line(&format!(
+                "{idle} guests have not run since the last time, and were not looked at"
+            )),
+        }
     }
 }

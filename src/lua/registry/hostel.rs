@@ -148,7 +148,7 @@ static ENTRIES: &[Entry] = &[
     function(
         "hostel.unify",
         &[table("options", &schema::UNIFY, "Which guests, and how.").or("{}")],
-        "{ guests: { guest: string, storage: string, outcome: string, why: string?, files: integer, saved: integer }[], files: integer, saved: integer, looked_at: integer, read: integer, dry_run: boolean }?, hostel.Failure?",
+        "{ guests: { guest: string, storage: string, outcome: string, why: string?, files: integer, saved: integer }[], files: integer, saved: integer, looked_at: integer, read: integer, idle: integer, dry_run: boolean }?, hostel.Failure?",
         "Shares the files that are equal in several guests. `outcome` is `unified`, `unchanged`, `left` (`why` tells the reason) or `undone`; `saved` and `read` are bytes.",
         "print(hostel.unify { exclude = { \"/opt\" } }.saved)",
     )

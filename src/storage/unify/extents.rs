@@ -3,8 +3,9 @@
 //! It is safe whatever a guest does meanwhile: nothing that a guest can see changes, and what it writes goes to extents
 //! of its own as always.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -13,7 +14,8 @@ use nix::sys::statfs::{BTRFS_SUPER_MAGIC, XFS_SUPER_MAGIC, statfs};
 
 use super::key::Key;
 use super::known::Known;
-use super::scan::Found;
+use super::rest::{Mark, Rest};
+use super::scan::{Found, Scan};
 use super::{Outcome, Run, Told};
 use crate::error::{Context as _, Kind, Result};
 use crate::guest::{GuestName, Storage};
@@ -57,6 +59,8 @@ struct Tree {
     at: usize,
     inside: Inside,
     found: Vec<Found>,
+    /// Of before it was looked at.
+    mark: Option<Mark>,
 }
 
 /// One file of a tree.
@@ -66,7 +70,13 @@ struct Member<'a> {
     found: &'a Found,
 }
 
-pub(super) fn unify(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec<Told>> {
+/// `all` are the guests that there are, if the run is over all of them: what it has compared with each other need not be
+/// compared again.
+pub(super) fn unify(
+    run: &Run<'_>,
+    trees: &[(GuestName, Storage)],
+    all: Option<&[GuestName]>,
+) -> Result<Vec<Told>> {
     let mut told: Vec<Told> = trees
         .iter()
         .map(|(name, storage)| Told::new(name, *storage, Outcome::Unchanged))
@@ -78,8 +88,43 @@ pub(super) fn unify(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec
             .collect());
     }
     let scan = run.scan(least(run.layout)?);
-    let numbered: Vec<(usize, &GuestName)> = trees.iter().map(|(name, _)| name).enumerate().collect();
-    let found = run.each("reading trees", &numbered, |(at, name)| {
+    let rules = format!("{} {}", scan.least, run.options.paths.text());
+    let mut rest = if run.options.is_full {
+        Rest::default()
+    } else {
+        Rest::read(run.layout)
+    };
+    let numbered = trees.iter().map(|(name, _)| name).enumerate();
+    let (idle, awake): (Vec<_>, Vec<_>) = numbered.partition(|(_, name)| rest.has(run.layout, name, &rules));
+    let mut found = look(run, &scan, &rules, &awake)?;
+    if !idle.is_empty() && may_be_elsewhere(run.known, &found) {
+        found.extend(look(run, &scan, &rules, &idle)?);
+    } else {
+        run.done.idle.store(idle.len() as u64, Ordering::Relaxed);
+    }
+    for (at, bytes) in share_all(run, &found)? {
+        if let Some(told) = told.get_mut(at) {
+            told.add(1, bytes);
+        }
+    }
+    if let Some(all) = all
+        && !run.options.is_dry
+        && !found.is_empty()
+    {
+        rest.keep(all);
+        for tree in found {
+            if let Some(mark) = tree.mark {
+                rest.note(run.layout, &trees[tree.at].0, mark, &tree.found)?;
+            }
+        }
+        rest.write(run.layout)?;
+    }
+    Ok(told)
+}
+
+fn look(run: &Run<'_>, scan: &Scan<'_>, rules: &str, trees: &[(usize, &GuestName)]) -> Result<Vec<Tree>> {
+    let found = run.each("reading trees", trees, |(at, name)| {
+        let mark = Mark::of(run.layout, name, rules);
         // Destroyed meanwhile, or kept in another way.
         let files = files::read(run.layout, name)?;
         if files.stack().is_some() || !run.layout.guest_dir(name).join("rootfs").is_dir() {
@@ -91,9 +136,25 @@ pub(super) fn unify(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec
             at: *at,
             inside,
             found,
+            mark,
         }))
     })?;
-    let found: Vec<Tree> = found.into_iter().flatten().collect();
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Whether one of those files that share nothing yet may be equal to one of another tree.
+fn may_be_elsewhere(known: &Known, found: &[Tree]) -> bool {
+    let all = || found.iter().flat_map(|tree| &tree.found);
+    let fresh = all()
+        .filter(|file| !file.is_shared)
+        .map(|file| file.key)
+        .collect();
+    let seen = all().map(|file| (file.stat.st_dev, file.stat.st_ino)).collect();
+    known.has_elsewhere(&fresh, &seen)
+}
+
+/// Makes equal files share; of each that did the number of its tree, and what it occupied.
+fn share_all(run: &Run<'_>, found: &[Tree]) -> Result<Vec<(usize, u64)>> {
     let mut groups: BTreeMap<Key, Vec<Member<'_>>> = BTreeMap::new();
     let mut inodes = HashSet::new();
     let all = || {
@@ -127,17 +188,7 @@ pub(super) fn unify(run: &Run<'_>, trees: &[(GuestName, Storage)]) -> Result<Vec
     let shared = run.each("sharing what is equal", &groups, |group| {
         share(known, is_dry, group)
     })?;
-    let mut sums: HashMap<usize, (u64, u64)> = HashMap::new();
-    for (at, bytes) in shared.into_iter().flatten() {
-        let sum = sums.entry(at).or_default();
-        *sum = (sum.0 + 1, sum.1 + bytes);
-    }
-    for (at, (files, bytes)) in sums {
-        if let Some(told) = told.get_mut(at) {
-            told.add(files, bytes);
-        }
-    }
-    Ok(told)
+    Ok(shared.into_iter().flatten().collect())
 }
 
 pub(super) fn open(layout: &Layout, name: &GuestName, files: &Files) -> Result<Inside> {

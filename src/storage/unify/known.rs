@@ -3,7 +3,7 @@
 //! It saves reading and is never believed for more: bytes are compared before they are shared. A file that cannot be
 //! read, of another format, or cut off is as good as none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -23,7 +23,7 @@ const MOST: usize = 1 << 21;
 
 /// A file that was changed so shortly before it was read may change again within the same tick of the clock, and
 /// would then look as if it had not.
-const SETTLED: Duration = Duration::from_secs(1);
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
@@ -59,6 +59,16 @@ impl Known {
         let entry = self.old.get(&(stat.st_dev, stat.st_ino))?;
         let is_same = entry.changed == (stat.st_ctime, stat.st_ctime_nsec) && entry.size == stat.st_size;
         is_same.then_some((entry.key, entry.is_shared))
+    }
+
+    /// Whether a file that is not one of `seen` may have one of the `keys`.
+    pub(super) fn has_elsewhere(&self, keys: &HashSet<Key>, seen: &HashSet<(u64, u64)>) -> bool {
+        // Of more than are kept some are not known.
+        self.old.len() >= MOST
+            || self
+                .old
+                .iter()
+                .any(|(id, entry)| keys.contains(&entry.key) && !seen.contains(id))
     }
 
     /// Remembers a key.

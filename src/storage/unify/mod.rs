@@ -12,10 +12,12 @@ mod key;
 mod known;
 mod layers;
 mod paths;
+mod rest;
 mod scan;
 mod store;
 mod undo;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,7 +29,7 @@ pub use undo::undo;
 use super::files::{self, Files};
 use super::lock::{self, GuestLock, Wait};
 use super::still::Source;
-use super::{Layout, Progress};
+use super::{Layout, Progress, state};
 use crate::error::{Kind, Result};
 use crate::guest::{GuestName, Storage};
 use known::Known;
@@ -40,6 +42,8 @@ pub struct Options {
     pub paths: Paths,
     /// Whether it is only found out what would be saved.
     pub is_dry: bool,
+    /// Whether also those are looked at that have not run since the last run over all guests.
+    pub is_full: bool,
     /// How many threads work.
     pub threads: usize,
 }
@@ -121,6 +125,8 @@ pub struct Report {
     pub looked_at: u64,
     /// Bytes that were read of them: those that had changed since the last run.
     pub read: u64,
+    /// Guests whose files were not looked at, because they have not run since the last run over all guests.
+    pub idle: u64,
     /// Whether nothing was done.
     pub dry_run: bool,
 }
@@ -134,6 +140,7 @@ impl Report {
             saved: guests.iter().map(|told| told.saved).sum(),
             looked_at: load(&done.files),
             read: load(&done.read),
+            idle: load(&done.idle),
             dry_run,
             guests,
         }
@@ -206,9 +213,12 @@ pub fn unify(
     };
     let sorted = sort(layout, guests)?;
     let mut told = sorted.told;
+    let all = state::list(layout)?;
+    let named: HashSet<&GuestName> = guests.iter().collect();
+    let all = all.iter().all(|name| named.contains(name)).then_some(&all[..]);
     let shared = layers::unify(&run, &sorted.stopped).and_then(|more| {
         told.extend(more);
-        told.extend(extents::unify(&run, &sorted.trees)?);
+        told.extend(extents::unify(&run, &sorted.trees, all)?);
         Ok(())
     });
     // Also of a run that failed: what it has read it has read.

@@ -45,6 +45,13 @@ impl Paths {
         Ok(Self { rules })
     }
 
+    /// They as a text, which another set of them is not.
+    pub(super) fn text(&self) -> String {
+        let mut rules = self.rules.clone();
+        rules.sort();
+        format!("{rules:?}")
+    }
+
     /// Whether a file takes part.
     pub(super) fn has(&self, path: &Path) -> bool {
         let rules = self.rules.iter().filter(|(rule, _)| path.starts_with(rule));

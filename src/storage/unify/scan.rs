@@ -45,6 +45,8 @@ pub(super) struct Done {
     pub(super) files: AtomicU64,
     /// Bytes read.
     pub(super) read: AtomicU64,
+    /// Trees that were not looked at, for nothing can have changed in them.
+    pub(super) idle: AtomicU64,
 }
 
 /// How trees are looked through.

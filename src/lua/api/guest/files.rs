@@ -125,6 +125,7 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
         let options = unify::Options {
             paths,
             is_dry: how.dry_run,
+            is_full: how.full,
             threads: std::thread::available_parallelism()
                 .map_or(2, std::num::NonZero::get)
                 .clamp(2, 8),
@@ -143,6 +144,7 @@ struct Sharing {
     guests: Vec<GuestName>,
     undo: bool,
     dry_run: bool,
+    full: bool,
     include: Vec<PathBuf>,
     exclude: Vec<PathBuf>,
 }
