@@ -13,10 +13,10 @@ use crate::cli::output::progress::Progress;
 use crate::cli::output::table::{Align, Table};
 use crate::cli::session::Session;
 use crate::cli::verb::{Example, Group, Verb};
-use crate::guest::GuestName;
+use crate::guest::{Bytes, GuestName};
 use crate::life::Host;
 use crate::life::unify::{self, Direction};
-use crate::storage::unify::{Options, Outcome, Paths, Report};
+use crate::storage::unify::{MIN_SIZE, Options, Outcome, Paths, Report};
 use crate::{Error, Kind, Result};
 
 /// Share the files that are equal in several guests
@@ -56,6 +56,9 @@ pub(crate) struct Unify {
     /// Leave out what is at or below this path; may be repeated
     #[arg(long, value_name = "PATH")]
     exclude: Vec<PathBuf>,
+    /// Leave smaller files alone, of guests on btrfs and xfs: to share one is as much work, for a block at most
+    #[arg(long, value_name = "SIZE", default_value_t = MIN_SIZE, conflicts_with = "undo")]
+    min_size: Bytes,
     /// How many threads work [default: one a processor, 2 to 8]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -73,6 +76,10 @@ impl Verb for Unify {
             "hostel unify web db --include /var/lib/gems",
             "also what a language's packages bring",
         ),
+        (
+            "hostel unify --min-size 1",
+            "on xfs: also the many small files, which takes twice as long",
+        ),
         ("hostel unify web --undo", "web shares nothing any more"),
     ];
 
@@ -89,6 +96,7 @@ impl Verb for Unify {
             paths,
             is_dry: self.dry_run,
             is_full: self.full,
+            min_size: self.min_size,
             threads: self.jobs.map_or_else(processors, NonZeroUsize::get),
         };
         let direction = if self.undo {

@@ -89,6 +89,7 @@ options! {
         field("undo", Type::Bool, "Give each its own again.", "true").default("false"),
         field("dry_run", Type::Bool, "Only find out what would be saved.", "true").default("false"),
         field("full", Type::Bool, "Also look at guests on btrfs and xfs that have not run since the last run over all.", "true").default("false"),
+        field("min_size", Type::Scalar(&s::SIZE), "Smaller files are left alone, of guests on btrfs and xfs, in bytes.", "1").default("\"4K\""),
         field("include", Type::List(&Type::Scalar(&s::GUEST_PATH)), "Paths of the guests that take part too.", "{ \"/var/lib/gems\" }").default("none"),
         field("exclude", Type::List(&Type::Scalar(&s::GUEST_PATH)), "Paths that take no part.", "{ \"/opt\" }").default("none"),
     ];

@@ -4,18 +4,19 @@
 //! of its own as always.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, SFlag, fstat};
-use nix::sys::statfs::{BTRFS_SUPER_MAGIC, XFS_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
 
-use super::key::Key;
+use super::key::{self, Key};
 use super::known::Known;
 use super::rest::{Mark, Rest};
-use super::scan::{Found, Scan};
+use super::scan::{Found, Guesses, Scan};
 use super::{Outcome, Run, Told};
 use crate::error::{Context as _, Kind, Result};
 use crate::guest::{GuestName, Storage};
@@ -29,11 +30,10 @@ fn least(layout: &Layout) -> Result<i64> {
     let guests = layout.guests();
     let found = statfs(&guests).context(|| format!("examine the file system of `{}`", guests.display()))?;
     Ok(match found.filesystem_type() {
-        // Every file that has content has a block of its own.
-        XFS_SUPER_MAGIC => 1,
         // `max_inline` of btrfs(5). More than its usual value can be asked for, and is then refused file by file.
         BTRFS_SUPER_MAGIC => 2049,
-        _ => 4096,
+        // Every file that has content has a block of its own.
+        _ => 1,
     })
 }
 
@@ -87,7 +87,12 @@ pub(super) fn unify(
             .map(|(name, storage)| Told::left(name, *storage, why.clone()))
             .collect());
     }
-    let scan = run.scan(least(run.layout)?);
+    let asked = i64::try_from(run.options.min_size.0).unwrap_or(i64::MAX);
+    let scan = Scan {
+        // What is only told must be read.
+        guesses: (!run.options.is_dry).then(Guesses::default),
+        ..run.scan(least(run.layout)?.max(asked))
+    };
     let rules = format!("{} {}", scan.least, run.options.paths.text());
     let mut rest = if run.options.is_full {
         Rest::default()
@@ -102,7 +107,7 @@ pub(super) fn unify(
     } else {
         run.done.idle.store(idle.len() as u64, Ordering::Relaxed);
     }
-    for (at, bytes) in share_all(run, &found)? {
+    for (at, bytes) in share_all(run, &scan, &found)? {
         if let Some(told) = told.get_mut(at) {
             told.add(1, bytes);
         }
@@ -154,62 +159,113 @@ fn may_be_elsewhere(known: &Known, found: &[Tree]) -> bool {
 }
 
 /// Makes equal files share; of each that did the number of its tree, and what it occupied.
-fn share_all(run: &Run<'_>, found: &[Tree]) -> Result<Vec<(usize, u64)>> {
-    let mut groups: BTreeMap<Key, Vec<Member<'_>>> = BTreeMap::new();
-    let mut inodes = HashSet::new();
+fn share_all(run: &Run<'_>, scan: &Scan<'_>, found: &[Tree]) -> Result<Vec<(usize, u64)>> {
     let all = || {
         found
             .iter()
-            .flat_map(|tree| tree.found.iter().map(move |file| (tree, file)))
+            .flat_map(|tree| tree.found.iter().map(move |found| Member { tree, found }))
     };
     // Where nothing has changed there are none, and hundreds of thousands of files need not be sorted.
-    let fresh: HashSet<Key> = all()
-        .filter(|(_, file)| !file.is_shared)
-        .map(|(_, file)| file.key)
+    let fresh = all().filter(|member| !member.found.is_shared);
+    let fresh: HashSet<Key> = fresh.map(|member| member.found.key).collect();
+    let (mut shared, wrong) = share_groups(run, &fresh, all())?;
+    // Those that were not what files like them are.
+    let read = run.each("reading what differs", &wrong, |member| {
+        let Some((file, stat)) = self::member(member) else {
+            return Ok(None);
+        };
+        let key = scan.key(&mut File::from(file), &stat).ok().flatten();
+        Ok(key.map(|key| Found {
+            path: member.found.path.clone(),
+            stat,
+            key,
+            is_shared: false,
+            is_guess: false,
+        }))
+    })?;
+    let late: Vec<(&Tree, Found)> = wrong
+        .iter()
+        .zip(read)
+        .filter_map(|(member, found)| Some((member.tree, found?)))
         .collect();
-    for (tree, file) in all() {
-        if fresh.contains(&file.key) && inodes.insert((file.stat.st_dev, file.stat.st_ino)) {
-            groups
-                .entry(file.key)
-                .or_default()
-                .push(Member { tree, found: file });
+    let keys: HashSet<Key> = late.iter().map(|(_, found)| found.key).collect();
+    // Behind those that share with each other by now.
+    let read = all().filter(|member| !member.found.is_guess);
+    let members = read.chain(late.iter().map(|(tree, found)| Member { tree, found }));
+    shared.extend(share_groups(run, &keys, members)?.0);
+    Ok(shared)
+}
+
+type Shares = Vec<(usize, u64)>;
+
+/// Makes those of `members` share whose keys are among `keys`. What was shared, and whose key was guessed wrong.
+fn share_groups<'a>(
+    run: &Run<'_>,
+    keys: &HashSet<Key>,
+    members: impl Iterator<Item = Member<'a>>,
+) -> Result<(Shares, Vec<Member<'a>>)> {
+    let mut groups: BTreeMap<Key, Vec<Member<'a>>> = BTreeMap::new();
+    let mut inodes = HashSet::new();
+    for member in members {
+        let stat = &member.found.stat;
+        if keys.contains(&member.found.key) && inodes.insert((stat.st_dev, stat.st_ino)) {
+            groups.entry(member.found.key).or_default().push(member);
         }
     }
-    let groups: Vec<Vec<Member<'_>>> = groups
+    let groups: Vec<Vec<Member<'a>>> = groups
         .into_values()
         .filter(|group| group.len() > 1)
         .map(|mut group| {
-            // Others share with the first already.
-            group.sort_by_key(|member| !member.found.is_shared);
+            // Others share with the first already, and what was not read is no measure.
+            group.sort_by_key(|member| (member.found.is_guess, !member.found.is_shared));
             group
         })
         .collect();
     let (known, is_dry) = (run.known, run.options.is_dry);
-    let shared = run.each("sharing what is equal", &groups, |group| {
+    let done = run.each("sharing what is equal", &groups, |group| {
         share(known, is_dry, group)
     })?;
-    Ok(shared.into_iter().flatten().collect())
+    let (mut shared, mut wrong) = (Vec::new(), Vec::new());
+    for (shares, others) in done {
+        shared.extend(shares);
+        wrong.extend(others);
+    }
+    Ok((shared, wrong))
 }
 
 pub(super) fn open(layout: &Layout, name: &GuestName, files: &Files) -> Result<Inside> {
     files::open_as(layout, name, files, Access::Read)
 }
 
-/// Makes all of a group share with the first. Each that did, by the number of its tree, and what it occupied.
-fn share(known: &Known, is_dry: bool, group: &[Member<'_>]) -> Result<Vec<(usize, u64)>> {
-    let mut shared = Vec::new();
+/// Makes all of a group share with the first. Each that did, by the number of its tree, and what it occupied; and those
+/// whose key was guessed and is not this one.
+fn share<'a>(known: &Known, is_dry: bool, group: &[Member<'a>]) -> Result<(Shares, Vec<Member<'a>>)> {
+    let (mut shared, mut wrong) = (Vec::new(), Vec::new());
     sys::interrupt::check()?;
+    let guesses = || group.iter().filter(|member| member.found.is_guess).copied();
     let Some((first, others)) = group.split_first() else {
-        return Ok(shared);
+        return Ok((shared, wrong));
     };
-    let Some((leader, leads)) = member(first) else {
-        return Ok(shared);
+    // Gone meanwhile; those behind it are looked at by themselves.
+    let Some((leader, leads)) = (!first.found.is_guess).then(|| member(first)).flatten() else {
+        return Ok((shared, guesses().collect()));
     };
     let place = sys::file::extents(&leader).ok().flatten();
+    let mut attributes = None;
     for other in others.iter().filter(|other| !other.found.is_shared) {
         let Some((file, stat)) = member(other) else {
             continue;
         };
+        if other.found.is_guess {
+            let of = |file: &OwnedFd| key::attributes(file.as_fd()).ok().flatten();
+            let leaders = attributes.get_or_insert_with(|| of(&leader));
+            let is_like =
+                (leads.st_mode, leads.st_uid, leads.st_gid) == (stat.st_mode, stat.st_uid, stat.st_gid);
+            if !is_like || leaders.is_none() || of(&file) != *leaders {
+                wrong.push(*other);
+                continue;
+            }
+        }
         let is_shared = place.is_some() && sys::file::extents(&file).ok().flatten() == place;
         if !is_shared {
             if is_dry {
@@ -217,6 +273,9 @@ fn share(known: &Known, is_dry: bool, group: &[Member<'_>]) -> Result<Vec<(usize
                 continue;
             }
             if !whole(&leader, &file, stat.st_size.cast_unsigned()) {
+                if other.found.is_guess {
+                    wrong.push(*other);
+                }
                 continue;
             }
             shared.push((other.tree.at, other.found.occupied()));
@@ -228,7 +287,7 @@ fn share(known: &Known, is_dry: bool, group: &[Member<'_>]) -> Result<Vec<(usize
     if !is_dry {
         known.note(&leads, first.found.key, true);
     }
-    Ok(shared)
+    Ok((shared, wrong))
 }
 
 /// Shares the whole of two files; `false` when they differ, or have changed so much that one ends before.

@@ -1,9 +1,11 @@
 //! What makes two files equal: content, mode, owner, extended attributes with capabilities and ACLs.
 
+use std::cell::RefCell;
+use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, fstat};
@@ -61,15 +63,18 @@ impl fmt::Debug for Key {
     }
 }
 
+thread_local! {
+    /// One for all files that a thread reads: a new one for each costs a page fault for every page of it.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 256 << 10]);
+}
+
 /// The key of an open file of that state, which is told the bytes that are read. `None` when it has changed meanwhile,
 /// or is what only a mark of a layer explains.
 pub(super) fn read(file: &mut File, stat: &FileStat, told: impl Fn(u64)) -> Result<Option<Key>, Errno> {
     let io = |err: std::io::Error| err.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    let mut names = match sys::file::xattr_names(file.as_fd()) {
-        Err(Errno::EOPNOTSUPP) => Vec::new(),
-        other => other?,
+    let Some(attributes) = attributes(file.as_fd())? else {
+        return Ok(None);
     };
-    names.sort();
     let mut hash = blake3::Hasher::new();
     let numbers = [
         u64::from(stat.st_mode),
@@ -80,38 +85,60 @@ pub(super) fn read(file: &mut File, stat: &FileStat, told: impl Fn(u64)) -> Resu
     for number in numbers {
         hash.update(&number.to_le_bytes());
     }
-    for name in names {
-        if is_a_mark(&name) && name.to_bytes() != b"trusted.overlay.origin" {
-            return Ok(None);
-        }
-        if is_the_guests(&name) {
-            let value = sys::file::xattr(file.as_fd(), &name)?;
-            hash.update(name.to_bytes_with_nul());
-            hash.update(&(value.len() as u64).to_le_bytes());
-            hash.update(&value);
-        }
+    for (name, value) in attributes {
+        hash.update(name.to_bytes_with_nul());
+        hash.update(&(value.len() as u64).to_le_bytes());
+        hash.update(&value);
     }
     hash.update(b"content");
     // No further than it was long: one that grows under the reading would never end.
     let mut left = stat.st_size.cast_unsigned();
-    let mut buffer = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(256 << 10)];
-    while left > 0 {
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let done = match file.read(&mut buffer[..want]) {
-            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
-            other => other.map_err(io)?,
-        };
-        if done == 0 || crate::sys::interrupt::pending().is_some() {
-            return Ok(None);
+    let is_whole = BUFFER.with_borrow_mut(|buffer| {
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let done = match file.read(&mut buffer[..want]) {
+                Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
+                other => other.map_err(io)?,
+            };
+            if done == 0 || crate::sys::interrupt::pending().is_some() {
+                return Ok(false);
+            }
+            hash.update(&buffer[..done]);
+            left -= done as u64;
+            told(done as u64);
         }
-        hash.update(&buffer[..done]);
-        left -= done as u64;
-        told(done as u64);
+        Ok(true)
+    })?;
+    if !is_whole {
+        return Ok(None);
     }
     let now = fstat(&*file)?;
     let is_same =
         (now.st_size, now.st_ctime, now.st_ctime_nsec) == (stat.st_size, stat.st_ctime, stat.st_ctime_nsec);
     Ok(is_same.then(|| Key::of(&hash.finalize())))
+}
+
+/// Extended attributes: names and values.
+type Attributes = Vec<(CString, Vec<u8>)>;
+
+/// The extended attributes of a file that count, by name; `None` of what only a mark of a layer explains.
+pub(super) fn attributes(file: BorrowedFd<'_>) -> Result<Option<Attributes>, Errno> {
+    let mut names = match sys::file::xattr_names(file) {
+        Err(Errno::EOPNOTSUPP) => Vec::new(),
+        other => other?,
+    };
+    names.sort();
+    let mut all = Vec::new();
+    for name in names {
+        if is_a_mark(&name) && name.to_bytes() != b"trusted.overlay.origin" {
+            return Ok(None);
+        }
+        if is_the_guests(&name) {
+            let value = sys::file::xattr(file, &name)?;
+            all.push((name, value));
+        }
+    }
+    Ok(Some(all))
 }
 
 #[cfg(test)]

@@ -31,9 +31,12 @@ use super::lock::{self, GuestLock, Wait};
 use super::still::Source;
 use super::{Layout, Progress, state};
 use crate::error::{Kind, Result};
-use crate::guest::{GuestName, Storage};
+use crate::guest::{Bytes, GuestName, Storage};
 use known::Known;
 use scan::Done;
+
+/// Below a block there is a block to gain, by as much work of the kernel as for a large file.
+pub const MIN_SIZE: Bytes = Bytes(4096);
 
 /// How it is done.
 #[derive(Debug, Clone)]
@@ -44,6 +47,8 @@ pub struct Options {
     pub is_dry: bool,
     /// Whether also those are looked at that have not run since the last run over all guests.
     pub is_full: bool,
+    /// Where extents are shared, smaller files are left alone.
+    pub min_size: Bytes,
     /// How many threads work.
     pub threads: usize,
 }
@@ -267,6 +272,7 @@ impl Run<'_> {
             known: self.known,
             done: self.done,
             least,
+            guesses: None,
         }
     }
 }

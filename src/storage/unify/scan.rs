@@ -1,10 +1,12 @@
 //! Looking for files that may be shared in one tree, which its own processes may change at the same time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
@@ -29,6 +31,34 @@ pub(super) struct Found {
     pub(super) key: Key,
     /// Whether it was shared before.
     pub(super) is_shared: bool,
+    /// Whether it was not read, and has the key of a file like it.
+    pub(super) is_guess: bool,
+}
+
+/// The keys of files by what is seen of them without reading: path, size, mode and owner. Ten guests of one distribution
+/// have most files in common, and whoever is about to share two compares their bytes anyway.
+#[derive(Default)]
+pub(super) struct Guesses {
+    keys: Mutex<HashMap<u64, Key>>,
+    /// Another order of the same is a right answer too, so this may be a hash that two of them have.
+    state: RandomState,
+}
+
+impl Guesses {
+    fn place(&self, path: &Path, stat: &FileStat) -> u64 {
+        self.state
+            .hash_one((path, stat.st_size, stat.st_mode, stat.st_uid, stat.st_gid))
+    }
+
+    fn of(&self, place: u64) -> Option<Key> {
+        self.keys.lock().ok()?.get(&place).copied()
+    }
+
+    fn note(&self, place: u64, key: Key) {
+        if let Ok(mut keys) = self.keys.lock() {
+            keys.entry(place).or_insert(key);
+        }
+    }
 }
 
 impl Found {
@@ -56,9 +86,23 @@ pub(super) struct Scan<'a> {
     pub(super) done: &'a Done,
     /// Smaller files are left alone.
     pub(super) least: i64,
+    /// Where whoever shares compares: files like one that was read are not read.
+    pub(super) guesses: Option<Guesses>,
 }
 
 impl Scan<'_> {
+    /// Reads an open file of that state.
+    pub(super) fn key(&self, file: &mut File, stat: &FileStat) -> Result<Option<Key>, Errno> {
+        let told = |bytes| {
+            self.done.read.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let key = key::read(file, stat, told)?;
+        if let Some(key) = key {
+            self.known.note(stat, key, false);
+        }
+        Ok(key)
+    }
+
     /// All files of a tree that take part.
     pub(super) fn tree(&self, root: BorrowedFd<'_>) -> Result<Vec<Found>> {
         let mut run = Run {
@@ -141,38 +185,38 @@ impl Run<'_> {
             return;
         }
         self.scan.done.files.fetch_add(1, Ordering::Relaxed);
-        let found = match self.scan.known.find(stat) {
-            Some((key, is_shared)) => Some((*stat, key, is_shared)),
-            // What cannot be read takes no part.
-            None => self.read(here.dir, name, stat).ok().flatten(),
+        let found = |stat: &FileStat, key, is_shared, is_guess| Found {
+            path: path.clone(),
+            stat: *stat,
+            key,
+            is_shared,
+            is_guess,
         };
-        if let Some((stat, key, is_shared)) = found {
-            self.found.push(Found {
-                path,
-                stat,
-                key,
-                is_shared,
-            });
+        if let Some((key, is_shared)) = self.scan.known.find(stat) {
+            self.found.push(found(stat, key, is_shared, false));
+            return;
+        }
+        let guesses = self.scan.guesses.as_ref();
+        let guess = guesses.map(|guesses| (guesses, guesses.place(&path, stat)));
+        if let Some(key) = guess.and_then(|(guesses, place)| guesses.of(place)) {
+            self.found.push(found(stat, key, false, true));
+            return;
+        }
+        // What cannot be read takes no part.
+        if let Ok(Some((stat, key))) = self.read(here.dir, name, stat) {
+            if let Some((guesses, place)) = guess {
+                guesses.note(place, key);
+            }
+            self.found.push(found(&stat, key, false, false));
         }
     }
 
-    fn read(
-        &self,
-        dir: &OwnedFd,
-        name: &Path,
-        stat: &FileStat,
-    ) -> Result<Option<(FileStat, Key, bool)>, Errno> {
+    fn read(&self, dir: &OwnedFd, name: &Path, stat: &FileStat) -> Result<Option<(FileStat, Key)>, Errno> {
         let Some((mut file, stat)) = open(dir.as_fd(), name, stat)? else {
             return Ok(None);
         };
-        let told = |bytes| {
-            self.scan.done.read.fetch_add(bytes, Ordering::Relaxed);
-        };
-        let Some(key) = key::read(&mut file, &stat, told)? else {
-            return Ok(None);
-        };
-        self.scan.known.note(&stat, key, false);
-        Ok(Some((stat, key, false)))
+        let key = self.scan.key(&mut file, &stat)?;
+        Ok(key.map(|key| (stat, key)))
     }
 }
 

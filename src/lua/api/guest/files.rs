@@ -11,7 +11,7 @@ use super::super::failure::{check, mistake, or_absent, text};
 use super::super::stage::effect;
 use super::super::take::options;
 use super::{Handle, act};
-use crate::guest::{GuestName, Hostname, Invalid, Storage, Xid, schema};
+use crate::guest::{Bytes, GuestName, Hostname, Invalid, Storage, Xid, schema};
 use crate::life::Host;
 use crate::life::clone::{self, CloneOptions};
 use crate::life::export::{self, Compression, Target, What};
@@ -126,6 +126,7 @@ pub(super) fn register(lua: &Lua, module: &Table) -> mlua::Result<()> {
             paths,
             is_dry: how.dry_run,
             is_full: how.full,
+            min_size: how.min_size.unwrap_or(unify::MIN_SIZE),
             threads: std::thread::available_parallelism()
                 .map_or(2, std::num::NonZero::get)
                 .clamp(2, 8),
@@ -145,6 +146,7 @@ struct Sharing {
     undo: bool,
     dry_run: bool,
     full: bool,
+    min_size: Option<Bytes>,
     include: Vec<PathBuf>,
     exclude: Vec<PathBuf>,
 }
