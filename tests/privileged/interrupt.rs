@@ -28,7 +28,7 @@ tests! {
 }
 
 /// At how many steps on a machine where each takes seconds.
-const SAMPLE: usize = 10;
+const SAMPLE: usize = 6;
 
 /// From this `HOSTEL_TEST_SLOWNESS` on.
 const SAMPLED_FROM: u32 = 4;
