@@ -244,7 +244,8 @@ def share(place, tree, table, skipped):
                         volume.hostel("unify", *options, *more)
 
                 before = volume.used() - empty
-                # Cold for nobody: all has just been written and fits into memory.
+                # Nothing has been written for a while; cold for nobody, for it fits into memory.
+                time.sleep(2)
                 first, second = timed(work), None
                 after = volume.used() - empty
                 second = timed(work)

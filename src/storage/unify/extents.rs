@@ -15,7 +15,7 @@ use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
 
 use super::key::{self, Key};
 use super::known::Known;
-use super::rest::{Mark, Rest};
+use super::rest::{Before, Rest};
 use super::scan::{Found, Guesses, Scan};
 use super::{Outcome, Run, Told};
 use crate::error::{Context as _, Kind, Result};
@@ -59,8 +59,7 @@ struct Tree {
     at: usize,
     inside: Inside,
     found: Vec<Found>,
-    /// Of before it was looked at.
-    mark: Option<Mark>,
+    before: Option<Before>,
 }
 
 /// One file of a tree.
@@ -118,8 +117,8 @@ pub(super) fn unify(
     {
         rest.keep(all);
         for tree in found {
-            if let Some(mark) = tree.mark {
-                rest.note(run.layout, &trees[tree.at].0, mark, &tree.found)?;
+            if let Some(before) = tree.before {
+                rest.note(run.layout, &trees[tree.at].0, before, &tree.found)?;
             }
         }
         rest.write(run.layout)?;
@@ -129,7 +128,7 @@ pub(super) fn unify(
 
 fn look(run: &Run<'_>, scan: &Scan<'_>, rules: &str, trees: &[(usize, &GuestName)]) -> Result<Vec<Tree>> {
     let found = run.each("reading trees", trees, |(at, name)| {
-        let mark = Mark::of(run.layout, name, rules);
+        let before = Before::of(run.layout, name, rules);
         // Destroyed meanwhile, or kept in another way.
         let files = files::read(run.layout, name)?;
         if files.stack().is_some() || !run.layout.guest_dir(name).join("rootfs").is_dir() {
@@ -141,7 +140,7 @@ fn look(run: &Run<'_>, scan: &Scan<'_>, rules: &str, trees: &[(usize, &GuestName
             at: *at,
             inside,
             found,
-            mark,
+            before,
         }))
     })?;
     Ok(found.into_iter().flatten().collect())

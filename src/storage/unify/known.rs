@@ -23,7 +23,16 @@ const MOST: usize = 1 << 21;
 
 /// A file that was changed so shortly before it was read may change again within the same tick of the clock, and
 /// would then look as if it had not.
-pub(super) const SETTLED: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Whether it was changed long enough before it was read.
+pub(super) fn is_settled(stat: &FileStat, read: SystemTime) -> bool {
+    let changed = Duration::new(
+        u64::try_from(stat.st_ctime).unwrap_or(0),
+        u32::try_from(stat.st_ctime_nsec).unwrap_or(0),
+    );
+    read.duration_since(UNIX_EPOCH).unwrap_or_default() >= changed + SETTLED
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
@@ -73,12 +82,7 @@ impl Known {
 
     /// Remembers a key.
     pub(super) fn note(&self, stat: &FileStat, key: Key, is_shared: bool) {
-        let changed = Duration::new(
-            u64::try_from(stat.st_ctime).unwrap_or(0),
-            u32::try_from(stat.st_ctime_nsec).unwrap_or(0),
-        );
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if now < changed + SETTLED {
+        if !is_settled(stat, SystemTime::now()) {
             return;
         }
         let entry = Entry {

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::known;
 use super::scan::Found;
 use crate::error::{Error, Kind, Result};
 use crate::guest::GuestName;
@@ -19,13 +20,28 @@ use crate::storage::{Layout, state};
 
 /// Another one means that something may have changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+struct Mark {
     /// What was applied, written anew by each start and each change of the recipe.
     spec: Id,
     /// The tree, another one after a rollback, an import or a conversion.
     root: Id,
     /// Which of its files take part.
     rules: String,
+}
+
+/// A tree just before it was looked at.
+pub(super) struct Before {
+    mark: Mark,
+    at: SystemTime,
+}
+
+impl Before {
+    /// That of a guest as it is now; `None` of one that is not there.
+    pub(super) fn of(layout: &Layout, name: &GuestName, rules: &str) -> Option<Self> {
+        let at = SystemTime::now();
+        let mark = Mark::of(layout, name, rules)?;
+        Some(Self { mark, at })
+    }
 }
 
 /// A file, and when it was changed.
@@ -36,8 +52,8 @@ type Id = (u64, u64, i64, i64);
 pub(super) struct Rest(BTreeMap<GuestName, Mark>);
 
 impl Mark {
-    /// That of a guest as it is now; `None` of one that is not there.
-    pub(super) fn of(layout: &Layout, name: &GuestName, rules: &str) -> Option<Self> {
+    /// That of a guest as it is now.
+    fn of(layout: &Layout, name: &GuestName, rules: &str) -> Option<Self> {
         let id = |path: &Path| {
             let meta = fs::symlink_metadata(path).ok()?;
             Some((meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()))
@@ -69,22 +85,19 @@ impl Rest {
         self.0.retain(|name, _| names.contains(name));
     }
 
-    /// Notes a tree, with the mark that it had before it was looked at, unless it may have changed meanwhile, or so
-    /// shortly before that it is not remembered what it has.
+    /// Notes a tree, unless it may have changed meanwhile, or so shortly before that it is not remembered what it has.
     pub(super) fn note(
         &mut self,
         layout: &Layout,
         name: &GuestName,
-        mark: Mark,
+        before: Before,
         found: &[Found],
     ) -> Result<()> {
-        let newest = found.iter().map(|file| file.stat.st_ctime).max().unwrap_or(0);
-        let settled = Duration::from_secs(u64::try_from(newest).unwrap_or(0)) + 2 * super::known::SETTLED;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        if now < settled || Source::look(layout, name)?.is_running() {
-            self.0.remove(name);
+        let is_settled = |file: &Found| known::is_settled(&file.stat, before.at);
+        if found.iter().all(is_settled) && !Source::look(layout, name)?.is_running() {
+            self.0.insert(name.clone(), before.mark);
         } else {
-            self.0.insert(name.clone(), mark);
+            self.0.remove(name);
         }
         Ok(())
     }
