@@ -509,6 +509,15 @@ fn guests_that_have_not_run_since_are_not_looked_at(world: &World) {
     // Other files take part; all is to be looked at; only some guests are; one has another tree.
     assert_eq!((idle(&["--include", "/etc"]), idle(&["--full"])), (0, 0));
     assert!(settled(3));
+    let script = r#"
+local hostel = require "hostel"
+local all = assert(hostel.unify { dry_run = true, full = true, min_size = 1 })
+local large = assert(hostel.unify { dry_run = true, full = true, min_size = "65K" })
+print(all.idle, large.idle, all.looked_at > large.looked_at, large.looked_at > 0)
+"#;
+    let file = world.file("script.lua", script);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    place.ok(&["run", file.to_str().unwrap()]).stdout("0\t0\ttrue\ttrue\n");
     assert_eq!(idle(&["a", "b"]), 2);
     place.ok(&["unify", "c", "--undo"]);
     let anew = report(&place, &[]);
