@@ -265,6 +265,8 @@ impl Inside<'_> {
             }
             Program::HostelInit | Program::Keeper(_) => {
                 let init = self.init.take().ok_or(Errno::EBADF)?;
+                // A stop that comes before it has begun to listen is not lost.
+                clone::block_signals();
                 self.command.exec_init(init, self.payload.as_ref())
             }
         }

@@ -189,6 +189,13 @@ pub fn reset_signals() {
     let _ = none.thread_set_mask();
 }
 
+/// Blocks every signal, also for the program that is executed. Process 1 of a namespace that neither handles nor blocks one
+/// loses it (`pid_namespaces(7)`); blocked, it waits until that program reads it.
+pub fn block_signals() {
+    // Cannot fail, as above.
+    let _ = nix::sys::signal::SigSet::all().thread_set_mask();
+}
+
 /// Sets the hostname of this UTS namespace.
 pub fn set_hostname(name: &str) -> Result<(), Errno> {
     nix::unistd::sethostname(name)

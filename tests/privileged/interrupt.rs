@@ -112,6 +112,10 @@ fn seen(world: &World) -> BTreeSet<String> {
     let mut dirs = vec![world.root.clone()];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            // Written by the guest's own init, which ends wherever it is when its start is undone, and begins by removing it.
+            if entry.path().ends_with("run/hostel/.services") {
+                continue;
+            }
             found.insert(entry.path().display().to_string());
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 dirs.push(entry.path());
@@ -185,7 +189,7 @@ fn a_build_can_be_interrupted(world: &World) {
 }
 
 fn a_start_can_be_interrupted(world: &World) {
-    let file = recipe(world, "web", 0, "limits = { nofile = 256 },");
+    let file = recipe(world, "web", 0, "limits = { nofile = 256 }, services = { nap = { exec = { \"sleep\", \"1000\" } } },");
     applied(world, &file);
     world.hostel(["stop", "web"]).ok();
     everywhere(
