@@ -7,9 +7,7 @@
 use std::fmt;
 use std::io;
 
-mod report;
-
-pub use report::Report;
+pub mod report;
 
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -13,7 +13,7 @@ use nix::sched::CloneFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Context as _, Error, Kind, Report, Result};
+use crate::error::{Context as _, Error, Kind, Result, report};
 use crate::guest::GuestName;
 use crate::sys::{clone, interrupt, pidfd};
 
@@ -47,10 +47,8 @@ impl Crew {
             let result = clone::die_with_parent()
                 .context(|| "watch the parent")
                 .and_then(|()| work());
-            let result = result.map_err(|err| Report::of(&err));
-            let bytes = serde_json::to_vec(&result).unwrap_or_default();
             // A reader that is gone does not need it.
-            let _ = nix::unistd::write(&write, &bytes);
+            let _ = nix::unistd::write(&write, &report::to_bytes(result));
             0
         })?;
         self.0.push(Worker {
@@ -104,16 +102,15 @@ impl Crew {
         std::fs::File::from(worker.report)
             .read_to_end(&mut text)
             .context(|| "read the report of the work on a guest")?;
-        let result = match serde_json::from_slice::<Result<T, Report>>(&text) {
-            Ok(result) => result.map_err(Report::into_error),
-            Err(_) => Err(Error::new(
+        let result = report::from_bytes(&text).unwrap_or_else(|| {
+            Err(Error::new(
                 Kind::Internal,
                 format!(
                     "the work on `{}` ended with {ended:?} and said nothing",
                     worker.guest
                 ),
-            )),
-        };
+            ))
+        });
         Ok((worker.guest, result))
     }
 }

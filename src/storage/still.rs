@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 
 use super::files::Files;
 use super::{Layout, xid};
-use crate::error::{Context as _, Error, Kind, Report, Result};
+use crate::error::{Context as _, Error, Kind, Result, report};
 use crate::guest::{GuestName, Storage};
 use crate::sys::cgroup::{Group, Host, Root};
 use crate::sys::{clone, file, interrupt, pidfd};
@@ -103,8 +103,7 @@ impl Still {
             let _ = nix::unistd::close(hold.as_raw_fd());
             let frozen = group.freeze(Instant::now() + FREEZE);
             let is_frozen = frozen.is_ok();
-            let said = serde_json::to_vec(&frozen.map_err(|err| Report::of(&err))).unwrap_or_default();
-            let _ = nix::unistd::write(&tell, &said);
+            let _ = nix::unistd::write(&tell, &report::to_bytes(frozen));
             let _ = nix::unistd::close(tell.as_raw_fd());
             if is_frozen {
                 // The end of hostel's interest, or of hostel.
@@ -139,13 +138,8 @@ impl Still {
         File::from(told)
             .read_to_end(&mut said)
             .context(|| "read how its processes stand")?;
-        match serde_json::from_slice::<Result<(), Report>>(&said) {
-            Ok(result) => result.map_err(Report::into_error),
-            Err(_) => Err(Error::new(
-                Kind::System,
-                "the process that was to freeze it was killed",
-            )),
-        }
+        let killed = || Error::new(Kind::System, "the process that was to freeze it was killed");
+        report::from_bytes(&said).unwrap_or_else(|| Err(killed()))
     }
 }
 

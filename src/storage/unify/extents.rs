@@ -149,10 +149,13 @@ fn look(run: &Run<'_>, scan: &Scan<'_>, rules: &str, trees: &[(usize, &GuestName
 /// Whether one of those files that share nothing yet may be equal to one of another tree.
 fn may_be_elsewhere(known: &Known, found: &[Tree]) -> bool {
     let all = || found.iter().flat_map(|tree| &tree.found);
-    let fresh = all()
+    let fresh: HashSet<Key> = all()
         .filter(|file| !file.is_shared)
         .map(|file| file.key)
         .collect();
+    if fresh.is_empty() {
+        return false;
+    }
     let seen = all().map(|file| (file.stat.st_dev, file.stat.st_ino)).collect();
     known.has_elsewhere(&fresh, &seen)
 }

@@ -113,17 +113,25 @@ pub(super) fn unify(run: &Run<'_>, guests: &[Stopped]) -> Result<Vec<Told>> {
     let named = refer(layout, &homes, &anew, &mut told);
     drop(holds);
     drop(store);
-    // Those of guests that have the new ones by now, also when it came no further.
-    let old: Vec<LayerId> = anew.keys().cloned().collect();
+    let replaced = anew.into_iter().map(|(old, (new, _))| (old, new));
+    settle(layout, named, replaced)?;
+    Ok(told.into_values().collect())
+}
+
+/// After lists were given new layers for old ones, or only some were: of either kind those go that no list names.
+pub(super) fn settle(
+    layout: &Layout,
+    named: Result<()>,
+    replaced: impl IntoIterator<Item = (LayerId, New)>,
+) -> Result<()> {
+    let (old, new): (Vec<LayerId>, Vec<New>) = replaced.into_iter().unzip();
     if named.is_ok() {
-        for (new, _) in anew.into_values() {
-            new.kept();
-        }
+        new.into_iter().for_each(New::kept);
     } else {
-        drop(anew);
+        drop(new);
     }
     let removed = layer::remove_unused(layout, old);
-    named.and(removed).map(|_| told.into_values().collect())
+    named.and(removed.map(drop))
 }
 
 /// Gives each list the new layers.

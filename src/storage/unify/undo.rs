@@ -63,15 +63,8 @@ pub fn undo(
 fn undo_layers(run: &Run<'_>, homes: &[Home]) -> Result<Vec<GuestName>> {
     let (mut names, mut own) = (Vec::new(), HashMap::new());
     let undone = undo_each(run, homes, &mut names, &mut own);
-    // Those of guests that have their own by now, also when it came no further.
-    let old: Vec<LayerId> = own.keys().cloned().collect();
-    if undone.is_ok() {
-        own.into_values().for_each(New::kept);
-    } else {
-        drop(own);
-    }
-    let removed = layer::remove_unused(run.layout, old);
-    undone.and(removed).map(|_| names)
+    layers::settle(run.layout, undone, own)?;
+    Ok(names)
 }
 
 /// Gives each a list without what is shared; `own` are the layers that were made for those of before.
