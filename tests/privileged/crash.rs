@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::life::{destroy, recipe};
-use crate::support::{Before, NOTE, Need, Step, Victim, World, eventually, hierarchies, points, sample, slowness, tests, tool};
+use crate::life::{destroy, plain, recipe, works};
+use crate::support::{Before, Need, Step, Victim, World, chosen, eventually, hierarchies, sample, tests, tool};
 
 tests! {
     [Root, Cgroup2, Bpf, Busybox] within 900 => build_of_busybox_can_be_killed,
@@ -48,9 +48,6 @@ tests! {
 /// At how many steps a command is killed on a machine that is so slow that not all of them can be tried.
 const SAMPLE: usize = 16;
 
-/// From this `HOSTEL_TEST_SLOWNESS` on.
-const SAMPLED_FROM: u32 = 4;
-
 struct Crash<'a> {
     world: &'a World,
     most: usize,
@@ -67,9 +64,8 @@ impl<'a> Crash<'a> {
     }
 
     /// Kills at that many steps, spread over all, where each takes long or is one that another test has killed at
-    /// already. `HOSTEL_THOROUGH=1` kills at all.
+    /// already.
     fn at_most(self, most: usize) -> Self {
-        let most = if std::env::var_os("HOSTEL_THOROUGH").is_some() { usize::MAX } else { most };
         Self { most, ..self }
     }
 
@@ -97,14 +93,7 @@ impl<'a> Crash<'a> {
         after();
         let steps: Vec<Step> = whole.steps.into_iter().filter(wanted).collect();
         assert!(steps.len() > 5, "`hostel {}` has {} steps", args.join(" "), steps.len());
-        let all = points(&steps);
-        let count = all.len();
-        let is_sampled = slowness() >= SAMPLED_FROM;
-        let points = sample(all, if is_sampled { SAMPLE.min(self.most) } else { self.most });
-        if points.len() < count {
-            let why = if is_sampled { "HOSTEL_TEST_SLOWNESS" } else { "HOSTEL_THOROUGH=1 kills at all" };
-            println!("{NOTE}killed at {} steps of {count}: {why}", points.len());
-        }
+        let (points, count) = chosen(&steps, self.most, SAMPLE, ("killed", "kills"));
         // For whoever reads the log of a failure.
         let processes: BTreeSet<&str> = steps.iter().map(|step| step.process.as_str()).collect();
         println!(
@@ -136,10 +125,6 @@ impl<'a> Crash<'a> {
             points.len()
         );
     }
-}
-
-fn works(world: &World, name: &str) {
-    world.hostel(["exec", name, "--", "busybox", "true"]).ok();
 }
 
 /// Builds a guest of `image` anew, with its image, killed at every step.
@@ -259,8 +244,7 @@ fn build_and_start_of_layers_can_be_killed(world: &World) {
 
 /// The source is stopped: its own list of layers changes too.
 fn clone_of_layers_can_be_killed(world: &World) {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"overlay\" }}\n", world.xid(0));
-    let file = world.file("web.lua", &text);
+    let file = plain(world, "overlay");
     Crash::new(world).at_most(40).everywhere(
         &["clone", "web", "copy"],
         || {
@@ -284,8 +268,7 @@ fn clone_of_layers_can_be_killed(world: &World) {
 
 /// Its workers die with it, each where it is.
 fn clones_at_once_can_be_killed(world: &World) {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"overlay\" }}\n", world.xid(0));
-    let file = world.file("web.lua", &text);
+    let file = plain(world, "overlay");
     let copies = ["copy1", "copy2", "copy3"];
     let before = || {
         world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
@@ -359,8 +342,7 @@ fn unify_undo_can_be_killed(world: &World) {
 
 /// Whoever holds it still lets it go when hostel dies.
 fn clone_of_a_running_guest_can_be_killed(world: &World) {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
-    let file = world.file("web.lua", &text);
+    let file = plain(world, "dir");
     Crash::new(world).at_most(24).each(
         &["clone", "web", "copy"],
         Victim::Command,
@@ -381,8 +363,7 @@ fn clone_of_a_running_guest_can_be_killed(world: &World) {
 
 fn snapshot_and_rollback_can_be_killed(world: &World) {
     for storage in ["overlay", "dir"] {
-        let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"{storage}\" }}\n", world.xid(0));
-        let file = world.file("web.lua", &text);
+        let file = plain(world, storage);
         let inside = |script: &str| drop(world.hostel(["exec", "web", "-T", "--", "busybox", "sh", "-ec", script]).ok());
         world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
         inside("echo 1 >/srv/n");
@@ -571,8 +552,7 @@ fn a_volume_that_moves_can_be_killed(world: &World) {
 }
 
 fn convert_can_be_killed(world: &World) {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
-    let file = world.file("web.lua", &text);
+    let file = plain(world, "dir");
     world.hostel(["apply".as_ref(), file.as_os_str()]).ok();
     world.hostel(["exec", "web", "-T", "--", "busybox", "touch", "/srv/written"]).ok();
     world.hostel(["stop", "web"]).ok();
@@ -598,8 +578,7 @@ fn convert_can_be_killed(world: &World) {
 
 /// Of a guest that runs and of one that is stopped, into a new file and over an old one: what is there is whole.
 fn export_can_be_killed(world: &World) {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
-    let file = world.file("web.lua", &text);
+    let file = plain(world, "dir");
     let archive = world.dir.join("out/web.tar.gz");
     fs::create_dir(world.dir.join("out")).unwrap();
     let path = archive.to_str().unwrap();
@@ -644,8 +623,7 @@ fn export_can_be_killed(world: &World) {
 
 /// Whatever is cut off goes on; what has a name is whole, and nothing is left of the scratch guest.
 fn backup_and_its_verification_can_be_killed(world: &World) {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
-    let file = world.file("web.lua", &text);
+    let file = plain(world, "dir");
     let to = world.dir.join("backups");
     fs::create_dir(&to).unwrap();
     world.hostel(["build".as_ref(), file.as_os_str()]).ok();
@@ -685,8 +663,7 @@ fn backup_and_its_verification_can_be_killed(world: &World) {
 }
 
 fn import_can_be_killed(world: &World) {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"dir\" }}\n", world.xid(0));
-    let file = world.file("web.lua", &text);
+    let file = plain(world, "dir");
     let archive = world.dir.join("web.tar");
     let path = archive.to_str().unwrap();
     world.hostel(["build".as_ref(), file.as_os_str()]).ok();
@@ -712,8 +689,7 @@ fn import_can_be_killed(world: &World) {
 /// The guest is as before or as after, never between: the archive goes onto the one, and is refused by the other.
 fn import_of_changes_can_be_killed(world: &World) {
     for storage in ["dir", "overlay"] {
-        let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"{storage}\" }}\n", world.xid(0));
-        let file = world.file("web.lua", &text);
+        let file = plain(world, storage);
         let archive = world.dir.join(format!("{storage}.tar"));
         let path = archive.to_str().unwrap();
         world.hostel(["apply".as_ref(), file.as_os_str()]).ok();

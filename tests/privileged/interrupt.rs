@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::life::{destroy, pid_of, recipe, running};
-use crate::support::{NOTE, Step, Victim, World, eventually, hierarchies, points, processes, sample, slowness, subtree, tests};
+use crate::life::{destroy, pid_of, plain, recipe, running, works};
+use crate::support::{Step, Victim, World, chosen, eventually, hierarchies, processes, subtree, tests};
 
 tests! {
     [Root, Cgroup2, Bpf, Busybox] => the_terminal_of_who_started_them_is_not_that_of_guests,
@@ -29,9 +29,6 @@ tests! {
 
 /// At how many steps on a machine where each takes seconds.
 const SAMPLE: usize = 6;
-
-/// From this `HOSTEL_TEST_SLOWNESS` on.
-const SAMPLED_FROM: u32 = 4;
 
 /// What an interrupted command may leave.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,15 +48,7 @@ fn everywhere(world: &World, args: &[&str], most: usize, may: May, before: impl 
     let whole = world.hostel(args).traced(None);
     assert_eq!(whole.status, 0, "`hostel {}` when it is traced: {}", args.join(" "), whole.stderr);
     after();
-    let all = points(&whole.steps);
-    let count = all.len();
-    let is_slow = slowness() >= SAMPLED_FROM;
-    let most = if std::env::var_os("HOSTEL_THOROUGH").is_some() { usize::MAX } else { most };
-    let points = sample(all, if is_slow { SAMPLE.min(most) } else { most });
-    if points.len() < count {
-        let why = if is_slow { "HOSTEL_TEST_SLOWNESS" } else { "HOSTEL_THOROUGH=1 interrupts at all" };
-        println!("{NOTE}interrupted at {} steps of {count}: {why}", points.len());
-    }
+    let (points, _) = chosen(&whole.steps, most, SAMPLE, ("interrupted", "interrupts"));
     let mut interrupted = 0;
     for point in &points {
         println!("{point:?}");
@@ -152,16 +141,6 @@ fn the_terminal_of_who_started_them_is_not_that_of_guests(world: &World) {
     assert_eq!((["plain", "own"].map(|name| pid_of(world, name)), logs()), before);
     destroy(world, "plain");
     destroy(world, "own");
-}
-
-fn works(world: &World, name: &str) {
-    world.hostel(["exec", name, "-T", "--", "busybox", "true"]).ok();
-}
-
-/// A recipe of one guest that has no services and whose storage is `storage`.
-fn plain(world: &World, storage: &str) -> PathBuf {
-    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"{storage}\" }}\n", world.xid(0));
-    world.file("web.lua", &text)
 }
 
 fn applied(world: &World, file: &Path) {

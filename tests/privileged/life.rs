@@ -59,6 +59,17 @@ pub(crate) fn bring_attacker(world: &World, name: &str) {
     world.hostel(argv).stdin(hostel::selftest::ATTACKER).ok();
 }
 
+/// A recipe of the guest `web` without services, whose files are kept as `storage`.
+pub(crate) fn plain(world: &World, storage: &str) -> PathBuf {
+    let text = format!("guest \"web\" {{ image = \"busybox\", xid = {}, storage = \"{storage}\" }}\n", world.xid(0));
+    world.file("web.lua", &text)
+}
+
+/// That a guest runs and does what it is told.
+pub(crate) fn works(world: &World, name: &str) {
+    world.hostel(["exec", name, "-T", "--", "busybox", "true"]).ok();
+}
+
 pub(crate) fn destroy(world: &World, name: &str) {
     world.hostel(["destroy", "--force", name]).ok();
 }

@@ -20,7 +20,7 @@ pub(crate) use self::{
     need::Need,
     place::{DUMP, FILL, Place, same},
     runner::{NOTE, Test, run},
-    trace::{Step, Traced, Victim, points, sample, trace},
+    trace::{Step, Traced, Victim, chosen, sample, trace},
     world::{Volume, World, binary, fetch},
 };
 

@@ -25,6 +25,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 use super::command::slowness;
+use super::runner::NOTE;
 
 /// A system call of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -405,9 +406,37 @@ fn changes(pid: Pid, call: i64) -> bool {
         && entry.is_some_and(|entry| entry.args[2] & u64::from(libc::O_CREAT.cast_unsigned()) != 0)
 }
 
+/// From this `HOSTEL_TEST_SLOWNESS` on there is no time for more steps than a few.
+const FEW_FROM: u32 = 4;
+
+/// At which steps of a command something is to happen, and of how many that are worth it: at `most`, spread over all, on a
+/// machine that is so slow that a step takes seconds at a `few`. `HOSTEL_THOROUGH=1` is at all. `what` happens there is told
+/// where it is not at all.
+pub(crate) fn chosen(steps: &[Step], most: usize, few: usize, what: (&str, &str)) -> (Vec<Step>, usize) {
+    let all = points(steps);
+    let count = all.len();
+    let is_slow = slowness() >= FEW_FROM;
+    let most = if std::env::var_os("HOSTEL_THOROUGH").is_some() {
+        usize::MAX
+    } else {
+        most
+    };
+    let points = sample(all, if is_slow { few.min(most) } else { most });
+    if points.len() < count {
+        let (done, does) = what;
+        let why = if is_slow {
+            "HOSTEL_TEST_SLOWNESS".to_owned()
+        } else {
+            format!("HOSTEL_THOROUGH=1 {does} at all")
+        };
+        println!("{NOTE}{done} at {} steps of {count}: {why}", points.len());
+    }
+    (points, count)
+}
+
 /// Every step; but of a system call that one process makes more than 18 times (it copies a tree) the first six, the
 /// last six, and six spread over those between, after each of which the same goes on.
-pub(crate) fn points(steps: &[Step]) -> Vec<Step> {
+fn points(steps: &[Step]) -> Vec<Step> {
     const ENDS: usize = 6;
     let mut calls: BTreeMap<(&str, i64), Vec<&Step>> = BTreeMap::new();
     for step in steps {
